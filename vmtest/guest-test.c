@@ -284,7 +284,7 @@ static int do_count(char **argv)
 	return 0;
 }
 
-/* between TEXT: a line, a kernel message, a line; each a moment apart */
+/* between TEXT STATUS: a line, a kernel message, and, a moment later, a line */
 static int do_between(char **argv)
 {
 	puts("line before");
@@ -292,7 +292,7 @@ static int do_between(char **argv)
 	write_file("/dev/kmsg", argv[0]);
 	usleep(200000);
 	puts("line after");
-	return 0;
+	return atoi(argv[1]);
 }
 
 int main(int argc, char **argv)
