@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+# Every target is a script of scripts/ or vmtest/; what they do is said there.
+
+TREE ?= bpf-next
+ARCH ?= $(shell uname -m)
+
+.PHONY: help deps vmtest test tree series sync check kernel image selftests
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
+
+#: make vmtest    get the kernel, apply the series, build, boot, run the selftests
+#: make test      everything: the series, the VM runner, both architectures, and
+#:                that the tests fail on stock kernels where they must
+#:
+vmtest:
+	@scripts/run "$(TREE)" "$(ARCH)"
+
+test:
+	@scripts/test
+
+#: make tree      a git tree with the series on it, to work in; prints its path
+#: make series    export the tree's commits to patches/
+#: make sync      copy selftests/ into the tree, to be committed there
+#: make check     the stored series: checkpatch, sign-off, order, tests in step
+tree: deps
+	@scripts/tree "$(TREE)"
+
+series: deps
+	@scripts/series export "$(TREE)"
+
+sync: deps
+	@scripts/series sync "$(TREE)"
+
+check: deps
+	@scripts/series check "$(TREE)"
+
+#: make kernel    build the kernel; make -s image prints its path on the last line
+#: make selftests build the tests alone, one static program
+#: make deps      install, or without root name, the tools all this needs
+#:
+kernel image: deps
+	@scripts/kernel "$(TREE)" "$(ARCH)"
+
+selftests: deps
+	@scripts/selftests "$(TREE)" "$(ARCH)"
+
+deps:
+	@scripts/deps
+
+#: TREE=     bpf-next (default), 7.2, 6.12, 6.1, 5.15, 5.10 (trees.conf), or the
+#:           folder of a kernel source of your own, which is read, not changed
+#: ARCH=     x86_64 or arm64 (default: this machine's)
+#: STOCK=1   the kernel without our patches
+#: DEBUG=1   KASAN, lockdep and the like; DEBUG=kcsan: data races
+#: TESTS=    only these tests, as test_progs -t takes them
+#: IMAGE=    run on this kernel image, build none
+#: ACCEL=    tcg or kvm (default: KVM where an image was seen to boot with it)
+#: FROM=     debian, git or tarball: where a tree is taken from
+#: UPDATE=1  take the newest source of a tree; RESET=1 drop your work in it
+#: SUBMITTER='Name <mail>'   sign exported patches over to who mails them

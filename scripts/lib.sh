@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Sourced by everything in scripts/: where things are kept, how progress and
+# errors are said, how a tree's name becomes a folder.
+#
+# Progress and errors go to stderr; stdout is for the result alone, so that
+# image=$(scripts/kernel ...) works.
+
+set -euo pipefail
+export LC_ALL=C
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/bpf-l7
+JOBS=${JOBS:-$(nproc)}
+LOGS=$CACHE/logs
+# Depend mode: a miss costs no extra preprocessing.
+export CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G} CCACHE_DEPEND=1
+
+# die CAUSE-AND-REMEDY: the one clear line.
+die()
+{
+	printf 'bpf-l7: error: %s\n' "$*" >&2
+	exit 1
+}
+
+say()
+{
+	printf 'bpf-l7: %s\n' "$*" >&2
+}
+
+# step TEXT: announce a step; STEP is "2/5" where a driver has a plan.
+step()
+{
+	printf 'bpf-l7: %s%s\n' "${STEP:+[$STEP] }" "$*" >&2
+}
+
+mkdir -p "$LOGS" 2>/dev/null ||
+	die "cannot write to $CACHE: make it writable or set XDG_CACHE_HOME to a folder that is"
+
+# run NAME TEXT COMMAND...: one long command with its output in a log, a sign
+# of life while it runs, and on failure the log's name and the likely cause.
+run()
+{
+	local name=$1 text=$2 log=$LOGS/$1.log start=$SECONDS pid rc=0 tick=30
+	shift 2
+
+	step "$text ..."
+	"$@" >"$log" 2>&1 </dev/null &
+	pid=$!
+	while kill -0 $pid 2>/dev/null; do
+		sleep 0.2
+		if ((SECONDS - start >= tick)); then
+			say "    $text: $((SECONDS - start)) s, log $log"
+			tick=$((tick + 60))
+		fi
+	done
+	wait $pid || rc=$?
+	if ((rc)); then
+		grep -m3 -E '(^|[^a-z])(error|fatal|failed)(:| )|No space left' "$log" |
+			sed 's/^/    /' >&2 || true
+		! grep -q 'No space left on device' "$log" ||
+			die "$text: the disk is full; free some, or set XDG_CACHE_HOME to a larger one (log: $log)"
+		die "$text failed with status $rc; the log is $log"
+	fi
+	((SECONDS - start < 2)) || say "    $((SECONDS - start)) s"
+}
+
+# need_space MIB WHAT: refuse before half of it is written.
+need_space()
+{
+	local free
+
+	free=$(df -Pm "$CACHE" | awk 'NR == 2 { print $4 }')
+	((free >= $1)) ||
+		die "$2 needs $1 MiB in $CACHE, $free are free: free some or set XDG_CACHE_HOME to a larger disk"
+}
+
+# lock NAME: one at a time, until this process ends.
+lock()
+{
+	mkdir -p "$CACHE/lock"
+	exec {LOCK_FD}>"$CACHE/lock/$1"
+	flock -n "$LOCK_FD" && return
+	say "waiting for another run that uses $1"
+	flock -w 7200 "$LOCK_FD" ||
+		die "another run held $CACHE/lock/$1 for two hours: end it (fuser $CACHE/lock/$1)"
+}
+
+# aside PATH: a scratch folder beside PATH, removed if the script fails, to be
+# renamed to PATH once it is whole.
+ASIDE=()
+aside()
+{
+	mkdir -p "$(dirname "$1")"
+	scratch=$(mktemp -d "$1.new.XXXXXX")
+	ASIDE+=("$scratch")
+}
+trap 'rm -rf ${ASIDE[@]+"${ASIDE[@]}"}' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# sha FILE...: short content hash of files and their order.
+sha()
+{
+	cat "$@" | sha256sum | cut -c1-16
+}
+
+# ---- architectures -------------------------------------------------------
+
+# arch_resolve [ARCH]: ARCH in the field's spelling, or the host's.
+arch_resolve()
+{
+	case ${1:-$(uname -m)} in
+	x86_64 | amd64 | x86) ARCH=x86_64 ;;
+	arm64 | aarch64) ARCH=arm64 ;;
+	*) die "unknown ARCH '$1': it is x86_64 or arm64" ;;
+	esac
+}
+
+# ---- trees ---------------------------------------------------------------
+
+tree_names()
+{
+	git config -f "$TOP/trees.conf" --get-regexp '^tree\..*\.version$' |
+		sed 's/^tree\.\(.*\)\.version .*/\1/'
+}
+
+# tree_get KEY: the manifest's entry for the target at hand, empty if none.
+tree_get()
+{
+	git config -f "$TOP/trees.conf" --get "tree.$T_TARGET.$1" || true
+}
+
+makefile_version()
+{
+	awk -F' *= *' '$1 == "VERSION" { v = $2 } $1 == "PATCHLEVEL" { p = $2 }
+		END { if (v != "") print v "." p }' "$1/Makefile" 2>/dev/null
+}
+
+# tree_resolve [NAME|PATH]: sets
+#   T_NAME    what its cache folders are called
+#   T_TARGET  the manifest entry it is, or by its version is like
+#   T_PATH    the user's folder, empty for a tree of the manifest
+#   T_DIR     our git repository of it
+#   T_SERIES  the folder with its series, empty if there is none
+tree_resolve()
+{
+	local tree=${1:-$(tree_names | head -n 1)} name
+
+	T_PATH=
+	if tree_names | grep -qxF -- "$tree"; then
+		T_NAME=$tree
+		T_TARGET=$tree
+	elif [[ -d $tree ]]; then
+		T_PATH=$(cd "$tree" && pwd -P)
+		tree_match
+		T_NAME=$(basename "$T_PATH")-$(printf %s "$T_PATH" | sha256sum | cut -c1-8)
+	else
+		die "no tree '$tree': it is one of $(tree_names | paste -sd' '), or the folder of a kernel source"
+	fi
+	T_DIR=$CACHE/trees/$T_NAME
+	name=${SERIES-$(tree_get series)}
+	T_SERIES=${name:+$TOP/patches/$name}
+	[[ -z $T_SERIES || -d $T_SERIES ]] ||
+		die "no series '$name': patches/ has $(cd "$TOP/patches" && echo *)"
+}
+
+# tree_match: the manifest entry whose version the user's tree has.
+tree_match()
+{
+	local version name
+
+	[[ -f $T_PATH/Kbuild && -d $T_PATH/net/ipv4 ]] ||
+		die "$T_PATH is not a kernel source: TREE= takes the folder that has Makefile, Kbuild and net/"
+	version=$(makefile_version "$T_PATH")
+	for name in $(tree_names); do
+		T_TARGET=$name
+		[[ $(tree_get version) != "$version" ]] || return 0
+	done
+	[[ -n ${TARGET:-} ]] ||
+		die "$T_PATH is Linux $version, which no entry of trees.conf has: say which it is like with TARGET=NAME ($(tree_names | paste -sd' '))"
+	T_TARGET=$TARGET
+}
+
+# gitq DIR ARGS...: git with none of the user's settings, for what must come
+# out the same everywhere.
+gitq()
+{
+	local dir=$1
+	shift
+	GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 git -C "$dir" \
+		-c user.name=bpf-l7 -c user.email=bpf-l7@localhost \
+		-c core.autocrlf=false -c gc.auto=0 -c advice.detachedHead=false "$@"
+}
+
+# ---- the stored series ---------------------------------------------------
+
+stored_topics()
+{
+	[[ -z $T_SERIES ]] || find "$T_SERIES" -path '*/[0-9]*-*/[0-9]*.patch' -printf '%P\n' |
+		cut -d/ -f1 | sort -u
+}
+
+series_files()
+{
+	local topic
+
+	for topic in $(stored_topics); do
+		ls "$T_SERIES/$topic"/[0-9]*.patch
+	done
+}
+
+# What "applied" means: this base with these patches.
+series_key()
+{
+	local files=()
+
+	mapfile -t files < <(series_files)
+	{
+		gitq "$T_DIR" rev-parse base
+		stored_topics
+		[[ ${#files[@]} == 0 ]] || sha256sum "${files[@]}" | sed "s|$TOP/||"
+	} | sha256sum | cut -c1-16
+}
