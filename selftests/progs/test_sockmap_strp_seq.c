@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 2);
+	__type(key, int);
+	__type(value, int);
+} sock_map SEC(".maps");
+
+__u64 judged;
+
+/* A record: its length, which counts itself, in two bytes; in a third what
+ * the verdict shall be; payload.
+ */
+SEC("sk_skb/stream_parser")
+int prog_parser(struct __sk_buff *skb)
+{
+	__be16 len;
+
+	if (bpf_skb_load_bytes(skb, 0, &len, sizeof(len)))
+		return 0;
+	return bpf_ntohs(len);
+}
+
+SEC("sk_skb/stream_verdict")
+int prog_verdict(struct __sk_buff *skb)
+{
+	char action = 0;
+
+	bpf_skb_load_bytes(skb, 2, &action, sizeof(action));
+	__sync_fetch_and_add(&judged, 1);
+
+	switch (action) {
+	case 'P':
+		return SK_PASS;
+	case 'R':
+		return bpf_sk_redirect_map(skb, &sock_map, 1, BPF_F_INGRESS);
+	case 'T':
+		return bpf_sk_redirect_map(skb, &sock_map, 1, 0);
+	case 'I':
+		return bpf_sk_redirect_map(skb, &sock_map, 0, BPF_F_INGRESS);
+	}
+	return SK_DROP;
+}
+
+char _license[] SEC("license") = "GPL";
