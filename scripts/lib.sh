@@ -110,6 +110,7 @@ sha()
 # arch_resolve [ARCH]: ARCH in the field's spelling, or the host's.
 arch_resolve()
 {
+	# shellcheck disable=SC2034 # for those who source this
 	case ${1:-$(uname -m)} in
 	x86_64 | amd64 | x86) ARCH=x86_64 ;;
 	arm64 | aarch64) ARCH=arm64 ;;
