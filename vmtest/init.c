@@ -20,7 +20,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/membarrier.h>
 #include <linux/random.h>
 #include <linux/serial.h>
@@ -39,7 +38,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -97,17 +95,22 @@ static void write_all(int fd, const char *text, size_t len)
 }
 
 /* One line into the kernel log. */
-static void log_line(const char *format, ...)
+static void __attribute__((format(printf, 1, 2)))
+log_line(const char *format, ...)
 {
 	char line[1000];
 	va_list args;
 	int n;
 
 	va_start(args, format);
-	n = vsnprintf(line, sizeof(line), format, args);
+	n = vsnprintf(line, sizeof(line) - 1, format, args);
 	va_end(args);
-	if (console >= 0 && n > 0)
-		write_all(console, line, strnlen(line, sizeof(line)));
+	if (n > (int)sizeof(line) - 2)
+		n = sizeof(line) - 2;
+	/* Without its newline, readers see a line only when the next one comes. */
+	line[n++] = '\n';
+	if (console >= 0)
+		write_all(console, line, n);
 }
 
 /* Nothing can be reported: say why where the host looks last, the kernel log. */
@@ -301,13 +304,15 @@ static void open_channels(void)
 	output = open_channel(config.output);
 }
 
+/* "Linux version 6.1.0 (who@where) (compiler) #1 SMP when" */
 static void tell_kernel(void)
 {
-	struct utsname name;
+	char version[900] = "Linux version unknown";
 
 	tell("init");
-	uname(&name);
-	tell("kernel %s %s %s", name.release, name.machine, name.version);
+	read_file("/proc/version", version, sizeof(version));
+	version[strcspn(version, "\n")] = '\0';
+	tell("kernel %s", version);
 }
 
 static void raise_limit(int what, rlim_t to)
