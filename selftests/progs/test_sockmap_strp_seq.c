@@ -31,7 +31,7 @@ int prog_verdict(struct __sk_buff *skb)
 	char action = 0;
 
 	bpf_skb_load_bytes(skb, 2, &action, sizeof(action));
-	__sync_fetch_and_add(&judged, 1);
+	judged++;
 
 	switch (action) {
 	case 'P':
