@@ -161,7 +161,11 @@ tree_resolve()
 	fi
 	T_DIR=$CACHE/trees/$T_NAME
 	name=${SERIES-$(tree_get series)}
-	T_SERIES=${name:+$TOP/patches/$name}
+	case $name in
+	'') T_SERIES= ;;
+	/*) T_SERIES=$name ;;
+	*) T_SERIES=$TOP/patches/$name ;;
+	esac
 	[[ -z $T_SERIES || -d $T_SERIES ]] ||
 		die "no series '$name': patches/ has $(cd "$TOP/patches" && echo *)"
 }
