@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 1);
+	__type(key, int);
+	__type(value, int);
+} sock_map SEC(".maps");
+
+__u64 judged;
+__u64 misframed;
+
+/* A record: its length, which counts itself, in two bytes; in a third 'P' to
+ * pass or 'D' to drop it; payload.
+ */
+SEC("sk_skb/stream_parser")
+int prog_parser(struct __sk_buff *skb)
+{
+	__be16 len;
+
+	if (bpf_skb_load_bytes(skb, 0, &len, sizeof(len)))
+		return 0;
+	return bpf_ntohs(len);
+}
+
+/* What is not one whole record with nothing around it is neither */
+SEC("sk_skb/stream_verdict")
+int prog_verdict(struct __sk_buff *skb)
+{
+	struct {
+		__be16 len;
+		char action;
+	} __attribute__((packed)) head = {};
+
+	judged++;
+	if (bpf_skb_load_bytes(skb, 0, &head, sizeof(head)) ||
+	    skb->len != bpf_ntohs(head.len)) {
+		misframed++;
+		return SK_DROP;
+	}
+	return head.action == 'P' ? SK_PASS : SK_DROP;
+}
+
+/* The same, after pulling all of the record into the linear area, where the
+ * program may address and change it.
+ */
+SEC("sk_skb/stream_verdict")
+int prog_verdict_pull(struct __sk_buff *skb)
+{
+	__u8 *data, *end;
+
+	judged++;
+	if (bpf_skb_pull_data(skb, skb->len)) {
+		misframed++;
+		return SK_DROP;
+	}
+	data = (void *)(long)skb->data;
+	end = (void *)(long)skb->data_end;
+	if (data + 3 > end || end - data != (data[0] << 8 | data[1])) {
+		misframed++;
+		return SK_DROP;
+	}
+	if (data[2] != 'P')
+		return SK_DROP;
+	data[2] = 'p';
+	return SK_PASS;
+}
+
+char _license[] SEC("license") = "GPL";
