@@ -132,12 +132,16 @@ static void check(struct strp_seq *s, int len, const char *when)
 /* Read @len bytes from @fd that must be those at @want */
 static bool read_bytes(int fd, const void *want, int len)
 {
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
 	static __u8 buf[STREAM_MAX];
 	int n, got = 0;
 
 	while (got < len) {
 		n = recv_timeout(fd, buf + got, len - got, MSG_DONTWAIT,
 				 READ_TIMEOUT_SEC);
+		/* What the parser has not seen looks readable */
+		if (n < 0 && errno == EAGAIN && look_again(until))
+			continue;
 		if (n <= 0)
 			break;
 		got += n;
