@@ -29,6 +29,13 @@ struct strp_frame {
 
 static struct strp_frame strp_frame;
 
+static void clear_stream(struct strp_frame *s)
+{
+	s->len = 0;
+	s->passed_len = 0;
+	s->records = 0;
+}
+
 static void add_record(struct strp_frame *s, char action, int len)
 {
 	__u8 *rec = s->stream + s->len;
@@ -52,7 +59,7 @@ static void add_record(struct strp_frame *s, char action, int len)
 /* Records of @lens, negative for those to drop, 0 for the end */
 static void set_stream(struct strp_frame *s, const int *lens)
 {
-	s->len = s->passed_len = s->records = 0;
+	clear_stream(s);
 	for (; *lens; lens++)
 		add_record(s, *lens > 0 ? 'P' : 'D', abs(*lens));
 }
@@ -62,7 +69,7 @@ static void set_long_stream(struct strp_frame *s, int len, int spread)
 {
 	unsigned int x = 1;
 
-	s->len = s->passed_len = s->records = 0;
+	clear_stream(s);
 	while (s->len < len) {
 		x = x * 1103515245 + 12345;
 		add_record(s, s->records % 3 ? 'P' : 'D', 3 + (x >> 8) % spread);

@@ -30,18 +30,15 @@ int prog_parser(struct __sk_buff *skb)
 SEC("sk_skb/stream_verdict")
 int prog_verdict(struct __sk_buff *skb)
 {
-	struct {
-		__be16 len;
-		char action;
-	} __attribute__((packed)) head = {};
+	__u8 head[3] = {};
 
 	judged++;
-	if (bpf_skb_load_bytes(skb, 0, &head, sizeof(head)) ||
-	    skb->len != bpf_ntohs(head.len)) {
+	if (bpf_skb_load_bytes(skb, 0, head, sizeof(head)) ||
+	    skb->len != (head[0] << 8 | head[1])) {
 		misframed++;
 		return SK_DROP;
 	}
-	return head.action == 'P' ? SK_PASS : SK_DROP;
+	return head[2] == 'P' ? SK_PASS : SK_DROP;
 }
 
 /* The same, after pulling all of the record into the linear area, where the
