@@ -12,13 +12,14 @@ help:
 
 #: make vmtest    get the kernel, apply the series, build, boot, run the selftests
 #: make test      everything: the series, the VM runner, both architectures, and
-#:                that the tests fail on stock kernels where they must
+#:                that the tests fail on stock kernels where they must;
+#:                PARTS='x86_64 debug' some of it (scripts/test lists them)
 #:
 vmtest:
 	@scripts/run "$(TREE)" "$(ARCH)"
 
 test:
-	@scripts/test
+	@scripts/test $(PARTS)
 
 #: make tree      a git tree with the series on it, to work in; prints its path
 #: make series    export the tree's commits to patches/
