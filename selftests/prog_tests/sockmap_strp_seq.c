@@ -29,6 +29,7 @@ struct strp_seq {
 	int other;		/* in slot 1 */
 	int other_peer;
 	bool hold_worker;	/* see hold_worker() */
+	int reader_tid;
 	bool failed;
 	/* the record under way */
 	__u8 rec[USHRT_MAX];
@@ -387,6 +388,54 @@ static void window_pass(struct strp_seq *s)
 	ASSERT_EQ(poll(&pfd, 1, IO_TIMEOUT_SEC * 1000), 1, "room to send again");
 }
 
+static void *reader(void *arg)
+{
+	struct strp_seq *s = arg;
+	char buf[100];
+
+	s->reader_tid = sys_gettid();
+	return (void *)recv(s->sk, buf, sizeof(buf), 0);
+}
+
+static bool sleeps(int tid)
+{
+	char path[64], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	f = fopen(path, "r");
+	if (!f)
+		return false;
+	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(f);
+	return state == 'S';
+}
+
+/* A record is dropped while the application sleeps in recv() */
+static void blocked_read(struct strp_seq *s)
+{
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
+	struct timeval timeout = { .tv_sec = IO_TIMEOUT_SEC };
+	pthread_t thread;
+	void *ret = NULL;
+
+	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	if (!ASSERT_OK(pthread_create(&thread, NULL, reader, s), "pthread_create"))
+		return;
+	while (!(READ_ONCE(s->reader_tid) && sleeps(s->reader_tid)) && look_again(until))
+		;
+	new_record(s, 'D', 100);
+	if (send_record(s, 100)) {
+		new_record(s, 'P', 100);
+		send_record(s, 100);
+	}
+	pthread_join(thread, &ret);
+	ASSERT_EQ((long)ret, 100, "bytes read");
+	s->held -= 100;
+	check(s, INT_MAX, "reading what came after a dropped record");
+}
+
 static bool setup(struct strp_seq *s, int family)
 {
 	int parser, verdict, err, one = 1;
@@ -468,6 +517,7 @@ static const struct {
 	{ "fin_unread",		"P100 P100 F -100 -100 E" },
 	{ "fin_dropped",	"P100 D100 R100 F -100 E" },
 
+	{ "blocked_read",	.run = blocked_read },
 	{ "window_drop",	.run = window_drop },
 	{ "window_pass",	.run = window_pass },
 };
