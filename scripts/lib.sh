@@ -105,6 +105,29 @@ sha()
 	cat "$@" | sha256sum | cut -c1-16
 }
 
+# ---- KTAP ----------------------------------------------------------------
+
+OKS=0 NOT_OKS=0
+
+# result STATUS NAME: one test point.
+result()
+{
+	if (($1 == 0)); then
+		OKS=$((OKS + 1))
+		echo "ok $((OKS + NOT_OKS)) $2"
+	else
+		NOT_OKS=$((NOT_OKS + 1))
+		echo "not ok $((OKS + NOT_OKS)) $2"
+	fi
+}
+
+# results: the closing line; fails if a test point did.
+results()
+{
+	echo "$OKS passed, $NOT_OKS failed, 0 skipped"
+	((NOT_OKS == 0))
+}
+
 # ---- architectures -------------------------------------------------------
 
 # arch_resolve [ARCH]: ARCH in the field's spelling, or the host's.
