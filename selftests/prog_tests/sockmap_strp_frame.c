@@ -87,17 +87,12 @@ static bool send_all(struct strp_frame *s, int from, int to)
  */
 static bool read_passed(struct strp_frame *s)
 {
-	int tries = READ_TIMEOUT_SEC * 1000, n, got = 0;
 	static __u8 buf[STREAM_MAX];
+	int n, got = 0;
 
 	while (got < s->passed_len) {
 		n = recv_timeout(s->sk, buf + got, sizeof(buf) - got, MSG_DONTWAIT,
 				 READ_TIMEOUT_SEC);
-		/* What the parser has not seen looks readable */
-		if (n < 0 && errno == EAGAIN && tries--) {
-			usleep(1000);
-			continue;
-		}
 		if (n <= 0)
 			break;
 		got += n;
