@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test tree series sync check kernel image selftests
+.PHONY: help deps vmtest test compare tree series sync check kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -14,12 +14,15 @@ help:
 #: make test      everything: the series, the VM runner, both architectures, and
 #:                that the tests fail on stock kernels where they must;
 #:                PARTS='x86_64 debug' some of it (scripts/test lists them)
-#:
 vmtest:
 	@scripts/run "$(TREE)" "$(ARCH)"
 
 test:
 	@scripts/test $(PARTS)
+
+#: make compare   the tree's own tests of sockmap, stock and patched: none worse
+compare: deps
+	@scripts/in-tree "$(TREE)" compare
 
 #: make tree      a git tree with the series on it, to work in; prints its path
 #: make series    export the tree's commits to patches/
