@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test compare tree series sync check kernel image selftests
+.PHONY: help deps vmtest test compare fuzz tree series sync check kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,11 @@ test:
 #: make compare   the tree's own tests of sockmap, stock and patched: none worse
 compare: deps
 	@scripts/in-tree "$(TREE)" compare
+
+#: make fuzz      random sequences for TIME=60 seconds, from number SEED=1 on, with
+#:                STOCK, DEBUG, ARCH; LETTERS=brhlfg as sockmap_fuzz.c says
+fuzz: deps
+	@scripts/fuzz "$(TREE)" "$(ARCH)"
 
 #: make tree      a git tree with the series on it, to work in; prints its path
 #: make series    export the tree's commits to patches/

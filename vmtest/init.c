@@ -457,10 +457,14 @@ static void __attribute__((noreturn)) exec_command(char **argv)
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"TERM=dumb",
 		"USER=root",
-		NULL,
 	};
+	size_t i;
 	sigset_t none;
 	int null;
+
+	/* NAME=value on the kernel command line is in our environment. */
+	for (i = 0; i < sizeof(env) / sizeof(env[0]); i++)
+		putenv(env[i]);
 
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -481,7 +485,7 @@ static void __attribute__((noreturn)) exec_command(char **argv)
 		dprintf(2, "vmtest: cannot change to %s: %s\n", config.cwd,
 			strerror(errno));
 	else
-		execvpe(argv[0], argv, env);
+		execvp(argv[0], argv);
 	tell("not-run %s", strerror(errno));
 	_exit(errno == ENOENT ? 127 : 126);
 }

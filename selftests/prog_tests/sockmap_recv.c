@@ -1,425 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What is received on a TCP socket in a sockmap with a verdict, and mostly a
  * stream parser.
- *
- * Whatever the verdicts, however the stream is cut, and whenever the socket
- * joins or leaves the map: the application reads exactly what was passed, or
- * not judged, in order. poll() and FIONREAD tell what it can read. And
- * rcv_nxt - copied_seq is the number of held bytes: received in order, and
- * neither read by the application nor dropped nor redirected by a verdict.
  */
-#include <error.h>
-#include <sched.h>
-#include <poll.h>
-#include <linux/tcp.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 
-#include "test_progs.h"
-#include "sockmap_helpers.h"
-#include "test_sockmap_recv.skel.h"
-
-#define HELD_TIMEOUT_SEC 1
-#define READ_TIMEOUT_SEC 2
-#define STREAM_MAX 1000000
-
-struct recv_test {
-	struct test_sockmap_recv *skel;
-	int map;
-	int family;
-	int sk;			/* in slot 0 of the map: the one looked at */
-	int peer;		/* sends records to sk */
-	int other;		/* in slot 1 */
-	int other_peer;
-	bool hold_worker;	/* see hold_worker() */
-	cpu_set_t cpus;		/* to run on when it is released */
-	bool again;		/* it was not held, by no fault of the kernel */
-	bool failed;
-	bool parser;
-	bool joined;		/* is in the map */
-	bool ready;		/* compare poll(), FIONREAD and recv() as well */
-	/* the record under way */
-	__u8 rec[USHRT_MAX];
-	int rec_len;
-	int rec_sent;
-	/* received and not judged */
-	__u8 pend[STREAM_MAX];
-	int pend_len;
-	/* what the kernel must have come to */
-	int held;
-	int fin;
-	__u64 judged;
-	unsigned int copied;
-	/* what the application reads, and whether that is of sk's own stream */
-	__u8 unread[STREAM_MAX];
-	bool own[STREAM_MAX];
-	int unread_start;
-	int unread_end;
-};
-
-static struct recv_test recv_test;
-
-static __u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
-}
-
-/* True as long as it makes sense to look again */
-static bool look_again(__u64 until)
-{
-	if (now_ms() >= until)
-		return false;
-	usleep(1000);
-	return true;
-}
-
-/* rcv_nxt - copied_seq, as every kernel shows it */
-static int rx_queue(struct recv_test *s, int fd)
-{
-	const char *path = s->family == AF_INET ? "/proc/net/tcp" : "/proc/net/tcp6";
-	unsigned long ino;
-	unsigned int rxq;
-	struct stat st;
-	char line[512];
-	int ret = -1;
-	FILE *f;
-
-	if (fstat(fd, &st))
-		return -1;
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	while (ret < 0 && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%*d: %*s %*s %*x %*x:%x %*x:%*x %*x %*u %*d %lu",
-			   &rxq, &ino) == 2 && ino == st.st_ino)
-			ret = rxq;
-	fclose(f);
-	return ret;
-}
-
-static unsigned int bytes_received(int fd)
-{
-	struct tcp_info info = {};
-	socklen_t len = sizeof(info);
-
-	xgetsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
-	return info.tcpi_bytes_received;
-}
-
-/* poll(), FIONREAD and recv() tell the same */
-static void check_ready(struct recv_test *s, int len, const char *when)
-{
-	struct pollfd pfd = { .fd = s->sk, .events = POLLIN };
-	int want = s->unread_end - s->unread_start + (s->joined ? 0 : s->pend_len);
-	static __u8 buf[STREAM_MAX];
-	char name[80];
-	int n;
-
-	snprintf(name, sizeof(name), "FIONREAD after %.*s", len, when);
-	if (ASSERT_OK(ioctl(s->sk, FIONREAD, &n), "ioctl"))
-		s->failed |= !ASSERT_EQ(n, want, name);
-	snprintf(name, sizeof(name), "POLLIN after %.*s", len, when);
-	s->failed |= !ASSERT_EQ(poll(&pfd, 1, 0), want || s->fin, name);
-
-	/* To look further than what was passed takes a read */
-	if (!s->joined && s->unread_start != s->unread_end)
-		want = s->unread_end - s->unread_start;
-	errno = 0;
-	n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
-	snprintf(name, sizeof(name), "recv(MSG_PEEK) after %.*s", len, when);
-	if (!want && !s->fin)
-		s->failed |= !ASSERT_TRUE(n < 0 && errno == EAGAIN, name);
-	else
-		s->failed |= !ASSERT_EQ(n, want, name);
-}
-
-/* Compare the kernel with the model. FIN takes a sequence number: whether it
- * counts as held until the application has seen it is left open.
- */
-static void check(struct recv_test *s, int len, const char *when)
-{
-	__u64 until = now_ms() + HELD_TIMEOUT_SEC * 1000;
-	unsigned int copied;
-	char name[80];
-	int held;
-
-	while (s->skel->bss->judged != s->judged && !s->failed && look_again(until))
-		;
-	/* once is enough to wait for what does not come */
-	do {
-		held = rx_queue(s, s->sk);
-		if (held == s->held || held == s->held + s->fin)
-			break;
-	} while (!s->failed && look_again(until));
-	copied = bytes_received(s->sk) - held;
-
-	snprintf(name, sizeof(name), "held bytes after %.*s", len, when);
-	if (held != s->held + s->fin)
-		s->failed |= !ASSERT_EQ(held, s->held, name);
-	snprintf(name, sizeof(name), "copied_seq after %.*s", len, when);
-	s->failed |= !ASSERT_GE(copied, s->copied, name);
-	s->copied = copied;
-
-	s->failed |= !ASSERT_EQ(s->skel->bss->judged, s->judged, "judged records");
-	s->failed |= !ASSERT_EQ(rx_queue(s, s->other), 0, "held bytes of the other socket");
-	if (s->ready)
-		check_ready(s, len, when);
-}
-
-/* Read @len bytes from @fd that must be those at @want */
-static bool read_bytes(int fd, const void *want, int len)
-{
-	static __u8 buf[STREAM_MAX];
-	int n, got = 0;
-
-	while (got < len) {
-		n = recv_timeout(fd, buf + got, len - got, MSG_DONTWAIT,
-				 READ_TIMEOUT_SEC);
-		if (n <= 0)
-			break;
-		got += n;
-	}
-	return ASSERT_EQ(got, len, "bytes read") &&
-	       ASSERT_OK(memcmp(buf, want, len), "what was read");
-}
-
-/* Of the bytes passed, and then of those that no one judges */
-static bool read_unread(struct recv_test *s, int len)
-{
-	int passed = s->unread_end - s->unread_start;
-	static __u8 want[STREAM_MAX];
-	int pend = 0;
-
-	if (len > passed) {
-		pend = len - passed;
-		len = passed;
-	}
-	memcpy(want, s->unread + s->unread_start, len);
-	memcpy(want + len, s->pend, pend);
-	if (!read_bytes(s->sk, want, len + pend))
-		return false;
-
-	while (len--)
-		s->held -= s->own[s->unread_start++];
-	s->held -= pend;
-	s->pend_len -= pend;
-	memmove(s->pend, s->pend + pend, s->pend_len);
-	return true;
-}
-
-static void passed(struct recv_test *s, const void *data, int len, bool own)
-{
-	memcpy(s->unread + s->unread_end, data, len);
-	memset(s->own + s->unread_end, own, len);
-	s->unread_end += len;
-}
-
-/* The length of the record that comes next, 0 if it is not complete */
-static int complete(struct recv_test *s)
-{
-	int len;
-
-	if (!s->parser)
-		return s->pend_len;
-	len = s->pend_len < 2 ? INT_MAX : s->pend[0] << 8 | s->pend[1];
-	return len <= s->pend_len ? len : 0;
-}
-
-/* What parser and verdict do */
-static bool judge(struct recv_test *s)
-{
-	bool ok = true;
-	int len;
-
-	while (ok && s->joined && (len = complete(s))) {
-		s->judged++;
-		if (s->pend[2] == 'P')
-			passed(s, s->pend, len, true);
-		else
-			s->held -= len;
-		if (s->pend[2] == 'R')
-			ok = read_bytes(s->other, s->pend, len);
-		if (s->pend[2] == 'T')
-			ok = read_bytes(s->other_peer, s->pend, len);
-		s->pend_len -= len;
-		memmove(s->pend, s->pend + len, s->pend_len);
-	}
-	return ok;
-}
-
-static void new_record(struct recv_test *s, char action, int len)
-{
-	int i;
-
-	for (i = 3; i < len; i++)
-		s->rec[i] = i * 7 + s->judged;
-	s->rec[0] = len >> 8;
-	s->rec[1] = len;
-	s->rec[2] = action;
-	s->rec_len = len;
-	s->rec_sent = 0;
-}
-
-/* MSG_EOR: no segment holds bytes of two records */
-static bool send_part(struct recv_test *s, int fd, int len)
-{
-	if (!ASSERT_EQ(xsend(fd, s->rec + s->rec_sent, len, MSG_EOR), len, "sent"))
-		return false;
-	s->rec_sent += len;
-	return true;
-}
-
-static bool send_record(struct recv_test *s, int len)
-{
-	const __u8 *data = s->rec + s->rec_sent;
-
-	if (!send_part(s, s->peer, len))
-		return false;
-	memcpy(s->pend + s->pend_len, data, len);
-	s->pend_len += len;
-	s->held += len;
-	return judge(s);
-}
-
-static bool received(struct recv_test *s)
-{
-	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
-	int want = s->held;
-
-	while (rx_queue(s, s->sk) < want && look_again(until))
-		;
-	return true;
-}
-
-/* A record redirected into sk: the application reads it there, yet it is none
- * of sk's stream.
- */
-static bool redirect_in(struct recv_test *s, int len)
-{
-	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
-	static __u8 buf[STREAM_MAX];
-	int unread, n;
-
-	new_record(s, 'I', len);
-	if (!send_part(s, s->other_peer, len))
-		return false;
-	s->judged++;
-	passed(s, s->rec, len, false);
-	if (s->hold_worker)
-		return true;
-
-	unread = s->unread_end - s->unread_start;
-	do {
-		n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
-	} while (n < unread && look_again(until));
-	return ASSERT_EQ(n, unread, "readable bytes");
-}
-
-/* Redirected records are delivered by a worker on this CPU. Keep it from
- * running, so that sk's own records come upon one that still waits for it.
- */
-static bool hold_worker(struct recv_test *s)
-{
-	struct sched_param param = { .sched_priority = 1 };
-	cpu_set_t one;
-
-	sched_getaffinity(0, sizeof(s->cpus), &s->cpus);
-	if (!ASSERT_OK(sched_setscheduler(0, SCHED_FIFO, &param), "sched_setscheduler"))
-		return false;
-	CPU_ZERO(&one);
-	CPU_SET(sched_getcpu(), &one);
-	s->hold_worker = true;
-	return ASSERT_OK(sched_setaffinity(0, sizeof(one), &one), "sched_setaffinity");
-}
-
-/* A machine that stands still for a second makes the scheduler run others than
- * a real-time task, and all was in vain: @s->again.
- */
-static bool release_worker(struct recv_test *s)
-{
-	struct sched_param param = {};
-	int delivered = 0;
-
-	if (!s->hold_worker)
-		return true;
-	if (s->joined)
-		ioctl(s->sk, FIONREAD, &delivered);
-	s->again = s->skel->bss->judged != s->judged || delivered;
-	s->hold_worker = false;
-	sched_setaffinity(0, sizeof(s->cpus), &s->cpus);
-	return ASSERT_OK(sched_setscheduler(0, SCHED_OTHER, &param), "sched_setscheduler") &&
-	       !s->again;
-}
-
-/* Steps, each followed by a comparison with the model:
- *
- * P, D, R, T<n>  a record of n bytes to pass, to drop, to redirect to the other
- *		  socket's ingress, to have the other socket transmit
- *    .../<m>	  only its first m bytes
- * /<m>		  m more bytes of it
- * I<n>		  a record redirected into the socket from the other one
- * [ ... ]	  not delivered (nor looked at) before the bracket closes
- * -<n>		  the application reads n bytes
- * L, A		  the socket leaves the map; joins it
- * U<n>		  n bytes that are no record
- * F, E		  FIN; the application sees the end of file
- */
-static bool step(struct recv_test *s, const char *what)
-{
-	int n = 0, m = 0;
-	char op;
-
-	if (sscanf(what, "%c%d/%d", &op, &n, &m) < 3)
-		m = n;
-
-	switch (op) {
-	case 'P':
-	case 'D':
-	case 'R':
-	case 'T':
-		new_record(s, op, n);
-		return send_record(s, m);
-	case '/':
-		return send_record(s, n);
-	case 'I':
-		return redirect_in(s, n);
-	case '[':
-		return hold_worker(s);
-	case ']':
-		return release_worker(s);
-	case '-':
-		return read_unread(s, n);
-	case 'L':
-		s->joined = false;
-		return !xbpf_map_delete_elem(s->map, &u32(0));
-	case 'A':
-		/* It is judged at once: nothing comes later */
-		received(s);
-		if (xbpf_map_update_elem(s->map, &u32(0), &u64(s->sk), BPF_ANY))
-			return false;
-		s->joined = true;
-		return judge(s);
-	case 'U':
-		new_record(s, op, n);
-		return send_record(s, n);
-	case 'F':
-		/* Nobody will read the beginning of a record */
-		if (s->joined) {
-			s->held -= s->pend_len;
-			s->pend_len = 0;
-		}
-		s->fin = 1;
-		return ASSERT_OK(shutdown(s->peer, SHUT_WR), "shutdown");
-	case 'E':
-		return ASSERT_EQ(xrecv_nonblock(s->sk, &op, 1, MSG_DONTWAIT), 0,
-				 "end of file");
-	}
-	return ASSERT_FAIL("unknown: %s", what);
-}
+#include "sockmap_recv.h"
 
 static void run_steps(struct recv_test *s, const char *steps)
 {
@@ -429,7 +14,7 @@ static void run_steps(struct recv_test *s, const char *steps)
 	while (*at && ok && !s->failed) {
 		ok = step(s, at);
 		at += strcspn(at, " ");
-		if (!s->hold_worker && !s->again)
+		if (!s->hold_worker && !s->again && !s->batch_len)
 			check(s, at - steps, steps);
 		at += strspn(at, " ");
 	}
@@ -449,7 +34,7 @@ static void window_drop(struct recv_test *s)
 
 	for (i = 0; i < records; i++) {
 		new_record(s, 'D', 16000);
-		if (!send_record(s, 16000))
+		if (!send_record(s, 16000, false))
 			return;
 	}
 	check(s, INT_MAX, "dropped records");
@@ -484,7 +69,7 @@ static void window_pass(struct recv_test *s)
 	} while (bytes_received(s->sk) != received);
 	ASSERT_EQ(held, received, "held bytes when the window is full");
 
-	if (!read_unread(s, sent / 4000 * 4000))
+	if (!read_unread(s, sent / 4000 * 4000, true))
 		return;
 	s->held = sent % 4000;
 	s->judged = sent / 4000;
@@ -563,9 +148,9 @@ static void blocked_read(struct recv_test *s)
 	if (!start_reader(s, &r, 100, 0))
 		return;
 	new_record(s, 'D', 100);
-	if (send_record(s, 100)) {
+	if (send_record(s, 100, false)) {
 		new_record(s, 'P', 100);
-		send_record(s, 100);
+		send_record(s, 100, false);
 	}
 	reads(&r, 100, "bytes read");
 	s->held -= 100;
@@ -582,14 +167,14 @@ static void wait_all(struct recv_test *s)
 	if (!start_reader(s, &r, 300, MSG_WAITALL))
 		return;
 	new_record(s, 'P', 100);
-	send_record(s, 100);
+	send_record(s, 100, false);
 	/* when it has read that, it goes on or returns */
 	while (!ioctl(s->sk, FIONREAD, &unread) && unread && look_again(until))
 		;
 	new_record(s, 'D', 100);
-	send_record(s, 100);
+	send_record(s, 100, false);
 	new_record(s, 'P', 200);
-	send_record(s, 200);
+	send_record(s, 200, false);
 	reads(&r, 300, "recv(MSG_WAITALL)");
 }
 
@@ -602,10 +187,10 @@ static void join_blocked(struct recv_test *s)
 		return;
 	if (step(s, "A")) {
 		new_record(s, 'D', 100);
-		send_record(s, 100);
+		send_record(s, 100, false);
 		new_record(s, 'P', 70);
-		send_record(s, 30);
-		send_record(s, 40);
+		send_record(s, 30, false);
+		send_record(s, 40, false);
 	}
 	reads(&r, 70, "what was passed");
 }
@@ -618,7 +203,7 @@ static void leave_blocked(struct recv_test *s)
 	if (!start_reader(s, &r, 300, 0))
 		return;
 	new_record(s, 'P', 100);
-	if (send_record(s, 60) && received(s))
+	if (send_record(s, 60, false) && received(s))
 		step(s, "L");
 	reads(&r, 60, "what was not judged");
 }
@@ -699,12 +284,12 @@ static void big_record(struct recv_test *s)
 	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
 	xgetsockopt(s->sk, SOL_SOCKET, SO_RCVBUF, &rcvbuf, &len);
 	new_record(s, 'P', rcvbuf);
-	if (!send_record(s, rcvbuf / 3) || !send_record(s, rcvbuf - rcvbuf / 3))
+	if (!send_record(s, rcvbuf / 3, false) || !send_record(s, rcvbuf - rcvbuf / 3, false))
 		return;
 	until = now_ms() + READ_TIMEOUT_SEC * 1000;
 	while (!is_readable(s->sk) && look_again(until))
 		;
-	if (!read_unread(s, rcvbuf))
+	if (!read_unread(s, rcvbuf, true))
 		return;
 	check(s, INT_MAX, "reading it");
 
@@ -727,7 +312,7 @@ static void timed_out(struct recv_test *s)
 	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	run_steps(s, "P100 P100/50");
 	ASSERT_EQ(poll(&pfd, 1, READ_TIMEOUT_SEC * 1000), 1, "POLLERR");
-	if (!read_unread(s, 100))
+	if (!read_unread(s, 100, true))
 		return;
 	ASSERT_EQ(recv(s->sk, s->pend, 1, MSG_DONTWAIT), -1, "recv");
 	ASSERT_EQ(errno, ETIMEDOUT, "errno");
@@ -744,7 +329,7 @@ static void reset(struct recv_test *s)
 	close_fd(&s->peer);
 	s->peer = -1;
 	ASSERT_EQ(poll(&pfd, 1, READ_TIMEOUT_SEC * 1000), 1, "POLLERR");
-	if (!read_unread(s, 100))
+	if (!read_unread(s, 100, true))
 		return;
 	ASSERT_EQ(recv(s->sk, s->pend, 1, MSG_DONTWAIT), -1, "recv");
 	ASSERT_EQ(errno, ECONNRESET, "errno");
@@ -769,62 +354,7 @@ static void peek_trunc(struct recv_test *s)
 	s->unread_start += 150;
 	s->held -= 150;
 	check(s, INT_MAX, "discarding");
-	read_unread(s, 50);
-}
-
-static bool attach(struct recv_test *s)
-{
-	int parser = bpf_program__fd(s->skel->progs.prog_parser);
-	int verdict = bpf_program__fd(s->skel->progs.prog_verdict);
-	int err;
-
-	err = s->parser ? bpf_prog_attach(parser, s->map, BPF_SK_SKB_STREAM_PARSER, 0) : 0;
-	if (err == -EOPNOTSUPP) {
-		printf("%s:SKIP:no CONFIG_BPF_STREAM_PARSER\n", __func__);
-		test__skip();
-		return false;
-	}
-	return ASSERT_OK(err, "parser") &&
-	       !xbpf_prog_attach(verdict, s->map, BPF_SK_SKB_STREAM_VERDICT, 0);
-}
-
-static bool setup(struct recv_test *s, int family, bool parser)
-{
-	int one = 1;
-
-	memset(s, 0, sizeof(*s));
-	s->family = family;
-	s->parser = parser;
-	s->sk = -1;
-	s->peer = -1;
-	s->other = -1;
-	s->other_peer = -1;
-
-	s->skel = test_sockmap_recv__open_and_load();
-	if (!ASSERT_OK_PTR(s->skel, "open_and_load"))
-		return false;
-	s->map = bpf_map__fd(s->skel->maps.sock_map);
-
-	if (create_socket_pairs(family, SOCK_STREAM, &s->sk, &s->other, &s->peer,
-				&s->other_peer))
-		return false;
-	if (xsetsockopt(s->peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
-	    xsetsockopt(s->other_peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
-		return false;
-
-	if (!attach(s) || add_to_sockmap(s->map, s->sk, s->other))
-		return false;
-	s->joined = true;
-	return true;
-}
-
-static void cleanup(struct recv_test *s)
-{
-	close_fd(&s->sk);
-	close_fd(&s->peer);
-	close_fd(&s->other);
-	close_fd(&s->other_peer);
-	test_sockmap_recv__destroy(s->skel);
+	read_unread(s, 50, true);
 }
 
 static const struct {

@@ -34,6 +34,10 @@ int prog_verdict(struct __sk_buff *skb)
 	judged++;
 
 	switch (action) {
+	case 'G':
+		return bpf_skb_adjust_room(skb, 8, 0, 0) ? SK_DROP : SK_PASS;
+	case 'C':
+		return bpf_skb_adjust_room(skb, -3, 0, 0) ? SK_DROP : SK_PASS;
 	case 'P':
 		return SK_PASS;
 	case 'R':

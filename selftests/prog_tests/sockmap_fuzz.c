@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Random sequences of what sockmap_recv tests in sequences thought of.
+ *
+ * A sequence is given by its number. One that fails is shortened, and printed as
+ * steps that can be put into the table of sockmap_recv.
+ *
+ * SOCKMAP_FUZZ=SECONDS[,SEQUENCE[,LETTERS]] in the environment: how long (2
+ * seconds without), from which sequence on, and
+ *   b, r, h   to compare what is read; poll(), FIONREAD and recv() as well;
+ *             rcv_nxt - copied_seq, too
+ *   l         to have the verdict lengthen and shorten records (brhl without)
+ *   f         to have allocations fail (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC)
+ *   g         to go on after a failure, until the time is up
+ */
+#include "sockmap_recv.h"
+
+#define STEPS_MAX 40
+#define UNREAD_MAX 30000	/* keeps the window open */
+#define BATCH 16		/* sequences with one load of the programs */
+
+static __u64 rnd_state;
+
+static unsigned int rnd(unsigned int below)
+{
+	/* xorshift64* by Marsaglia and Vigna */
+	rnd_state ^= rnd_state >> 12;
+	rnd_state ^= rnd_state << 25;
+	rnd_state ^= rnd_state >> 27;
+	return (rnd_state * 2685821657736338717ULL >> 33) % below;
+}
+
+static const char *letters = "brhl";
+
+static int passed_len(struct recv_test *s)
+{
+	return s->unread_end - s->unread_start;
+}
+
+static int readable(struct recv_test *s)
+{
+	return passed_len(s) + (s->joined ? 0 : s->pend_len);
+}
+
+/* Is the step one that says something in this state? Sequences get there by
+ * chance, or by having lost steps.
+ */
+static bool valid(struct recv_test *s, const char *what)
+{
+	bool begun = s->rec_sent < s->rec_len;
+	int args, n = 0, m = 0, used, room;
+	char op;
+
+	args = sscanf(what, "%c%d/%d", &op, &n, &m);
+	m = args < 3 ? n : m;
+	used = s->unread_end + s->pend_len + s->batch_len;
+	room = UNREAD_MAX - passed_len(s) - s->pend_len - s->batch_len;
+
+	if (used > STREAM_MAX - 2 * UNREAD_MAX)
+		return false;
+	/* what goes with the next needs a next */
+	if (s->batch_len && !strchr("PDRTGC/", op))
+		return false;
+	switch (op) {
+	case 'P':
+	case 'D':
+	case 'R':
+	case 'T':
+	case 'G':
+	case 'C':
+		if (n < CUT + 1 || m < 1 || m > n || n > room || begun || s->fin)
+			return false;
+		return s->parser || (m == n && !s->batch_len && !strchr(what, '+') &&
+				     (s->joined || !s->pend_len));
+	case '/':
+		return begun && n > 0 && n <= s->rec_len - s->rec_sent && !s->fin;
+	case '-':
+	case '~':
+		if (n < 1 || n > readable(s))
+			return false;
+		return n <= passed_len(s) || n == readable(s) || s->astray;
+	case 'I':
+		return s->joined && n > CUT && n < room;
+	case 'U':
+		return !s->joined && n > 0 && n < room && !begun && !s->fin &&
+		       (s->parser || !s->pend_len);
+	case 'L':
+		return s->joined;
+	case 'A':
+		return !s->joined && !s->astray && !s->fin;
+	case 'F':
+		return !s->fin;
+	case 'E':
+		return s->fin && !readable(s);
+	}
+	return false;
+}
+
+static int length(void)
+{
+	static const int most[] = { 8, 100, 100, 1000, 9000 };
+
+	return CUT + 1 + rnd(most[rnd(ARRAY_SIZE(most))]);
+}
+
+/* A step that might be valid */
+static void invent(struct recv_test *s, char *what)
+{
+	int n = length(), left = s->rec_len - s->rec_sent, all = readable(s);
+	const char *more = rnd(4) ? "" : "+";
+	char action = "PPPDDRTGC"[rnd(strchr(letters, 'l') ? 9 : 7)];
+
+	switch (rnd(16)) {
+	case 0 ... 5:
+		if (rnd(3))
+			sprintf(what, "%c%d%s", action, n, more);
+		else
+			sprintf(what, "%c%d/%d", action, n, 1 + rnd(n - 1));
+		break;
+	case 6 ... 8:
+		sprintf(what, "/%d", left > 0 && rnd(2) ? 1 + rnd(left) : left);
+		break;
+	case 9 ... 10:
+		sprintf(what, "%c%d", "---~"[rnd(4)], all > 0 && rnd(2) ? 1 + rnd(all) : all);
+		break;
+	case 11:
+		sprintf(what, "I%d", n);
+		break;
+	case 12:
+		sprintf(what, "U%d", n);
+		break;
+	case 13:
+		strcpy(what, "L");
+		break;
+	case 14:
+		strcpy(what, "A");
+		break;
+	case 15:
+		strcpy(what, rnd(8) ? "E" : "F");
+		break;
+	}
+}
+
+struct sequence {
+	int family;
+	bool parser;
+	int n;
+	char steps[STEPS_MAX][24];
+	char text[STEPS_MAX * 24];
+};
+
+/* One step, and the comparison after it, unless more goes with it */
+static bool take(struct recv_test *s, struct sequence *seq, const char *what)
+{
+	size_t len = strlen(seq->text);
+
+	snprintf(seq->text + len, sizeof(seq->text) - len, "%s%s", len ? " " : "", what);
+	if (!step(s, what))
+		s->failed = true;
+	else if (!s->batch_len)
+		check(s, INT_MAX, seq->text);
+	return !s->failed;
+}
+
+static void write_to(const char *dir, const char *file, const char *value)
+{
+	char path[100];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", dir, file);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return;
+	if (write(fd, value, strlen(value)) < 0)
+		ASSERT_FAIL("%s: %d", path, errno);
+	close(fd);
+}
+
+/* Of the allocations that cannot wait, one in 50 */
+static void inject_faults(bool on)
+{
+	static const char * const dirs[] = { "failslab", "fail_page_alloc" };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
+		write_to(dirs[i], "verbose", "0");
+		write_to(dirs[i], "times", "-1");
+		write_to(dirs[i], "probability", on ? "2" : "0");
+	}
+}
+
+static bool begin(struct recv_test *s, struct sequence *seq)
+{
+	seq->text[0] = 0;
+	if (!setup(s, seq->family, seq->parser))
+		return false;
+	s->quiet = true;
+	s->ready = strchr(letters, 'r');
+	s->unheld = !strchr(letters, 'h');
+	if (strchr(letters, 'f')) {
+		s->patience = 20;
+		inject_faults(true);
+	}
+	return true;
+}
+
+static void end(struct recv_test *s)
+{
+	if (strchr(letters, 'f'))
+		inject_faults(false);
+	close_sockets(s);
+}
+
+/* Invents as it goes, for the model to say what can be */
+static bool invent_and_run(struct recv_test *s, struct sequence *seq)
+{
+	int n = 3 + rnd(STEPS_MAX - 3), tries = 10 * n;
+	bool ok = begin(s, seq);
+
+	seq->n = 0;
+	while (ok && seq->n < n && tries--) {
+		char *what = seq->steps[seq->n];
+
+		invent(s, what);
+		if (!valid(s, what))
+			continue;
+		seq->n++;
+		ok = take(s, seq, what);
+	}
+	end(s);
+	return ok;
+}
+
+/* Without step @skip, and all that makes no sense without it */
+static bool run_without(struct recv_test *s, struct sequence *seq, int skip)
+{
+	bool ok = begin(s, seq);
+	int i;
+
+	for (i = 0; ok && i < seq->n; i++)
+		if (i != skip && valid(s, seq->steps[i]))
+			ok = take(s, seq, seq->steps[i]);
+	end(s);
+	return ok;
+}
+
+static void remove_step(struct sequence *seq, int i)
+{
+	seq->n--;
+	memmove(seq->steps[i], seq->steps[i + 1], (seq->n - i) * sizeof(seq->steps[0]));
+}
+
+static void shorten(struct recv_test *s, struct sequence *seq)
+{
+	int i;
+
+	for (i = seq->n - 1; i >= 0; i--)
+		if (!run_without(s, seq, i))
+			remove_step(seq, i);
+	if (run_without(s, seq, -1))
+		printf("# it does not fail each time\n");
+}
+
+/* Sequence number @nr; false if it fails */
+static bool fuzz(struct recv_test *s, __u64 nr, bool parser)
+{
+	static struct sequence seq;
+
+	rnd_state = (nr + 1) * 0x9e3779b97f4a7c15ULL;
+	seq.family = rnd(2) ? AF_INET : AF_INET6;
+	seq.parser = parser;
+	if (invent_and_run(s, &seq))
+		return true;
+	printf("# sequence %llu, %s, %s: %s\n# fails: %s\n", nr,
+	       seq.family == AF_INET ? "IPv4" : "IPv6", parser ? "parser" : "no parser",
+	       s->diff, seq.text);
+	shorten(s, &seq);
+	printf("# shortened: { .steps = \"%s\", .ready = true%s }: %s\n", seq.text,
+	       parser ? "" : ", .no_parser = true", s->diff);
+	return false;
+}
+
+void test_sockmap_fuzz(void)
+{
+	const char *env = getenv("SOCKMAP_FUZZ");
+	__u64 nr = 1, first, until;
+	bool ok, agree = true;
+	static char given[16];
+	int seconds = 2;
+
+	if (!test__start_subtest("sequences"))
+		return;
+	if (env && sscanf(env, "%d,%llu,%15s", &seconds, &nr, given) == 3)
+		letters = given;
+	first = nr;
+	until = now_ms() + seconds * 1000ULL;
+	do {
+		/* of each BATCH the first half with a parser */
+		ok = fuzz(&recv_test, nr, nr % BATCH < BATCH / 2);
+		agree &= ok;
+		if (++nr % (BATCH / 2) == 0)
+			cleanup(&recv_test);
+	} while ((ok || strchr(letters, 'g')) && now_ms() < until);
+	if (recv_test.skel)
+		cleanup(&recv_test);
+	printf("# sequences %llu to %llu\n", first, nr - 1);
+	ASSERT_TRUE(agree, "kernel and model agree");
+}

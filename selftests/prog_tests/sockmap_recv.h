@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* A TCP socket in a sockmap, driven by steps, and a model of what it receives.
+ *
+ * Whatever the verdicts, however the stream is cut, and whenever the socket
+ * joins or leaves the map: the application reads exactly what was passed, or
+ * not judged, in order. poll() and FIONREAD tell what it can read. And
+ * rcv_nxt - copied_seq is the number of held bytes: received in order, and
+ * neither read by the application nor dropped nor redirected by a verdict.
+ */
+#ifndef __SOCKMAP_RECV_H
+#define __SOCKMAP_RECV_H
+
+#include <error.h>
+#include <sched.h>
+#include <poll.h>
+#include <linux/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include "test_progs.h"
+#include "sockmap_helpers.h"
+#include "test_sockmap_recv.skel.h"
+
+#define HELD_TIMEOUT_SEC 1
+#define READ_TIMEOUT_SEC 2
+#define STREAM_MAX 1000000
+/* as in test_sockmap_recv.c */
+#define GROW 8
+#define CUT 3
+
+struct recv_test {
+	struct test_sockmap_recv *skel;
+	int map;
+	int family;
+	int sk;			/* in slot 0 of the map: the one looked at */
+	int peer;		/* sends records to sk */
+	int other;		/* in slot 1 */
+	int other_peer;
+	bool hold_worker;	/* see hold_worker() */
+	cpu_set_t cpus;		/* to run on when it is released */
+	bool again;		/* it was not held, by no fault of the kernel */
+	bool failed;
+	bool quiet;		/* the caller says what was different: */
+	char diff[200];
+	bool parser;
+	bool joined;		/* is in the map */
+	bool astray;		/* what is to be judged does not begin with a record */
+	bool ready;		/* compare poll(), FIONREAD and recv() as well */
+	bool unheld;		/* and not rcv_nxt - copied_seq */
+	int patience;		/* HELD_TIMEOUT_SEC times this */
+	/* the record under way */
+	__u8 rec[USHRT_MAX];
+	int rec_len;
+	int rec_sent;
+	/* to go out with what comes next, in one segment */
+	__u8 batch[STREAM_MAX];
+	int batch_len;
+	/* received and not judged */
+	__u8 pend[STREAM_MAX];
+	int pend_len;
+	/* what the kernel must have come to */
+	int held;
+	int fin;
+	__u64 judged;
+	unsigned int copied;
+	/* what the application reads, and for how much of sk's own stream */
+	__u8 unread[STREAM_MAX];
+	__u8 own[STREAM_MAX];
+	int unread_start;
+	int unread_end;
+};
+
+static struct recv_test recv_test;
+
+/* As ASSERT_EQ(), but silent when it holds, and if the caller wants it so */
+static bool same(struct recv_test *s, long actual, long expected, const char *fmt, ...)
+{
+	char what[120];
+	va_list args;
+
+	if (actual == expected)
+		return true;
+	va_start(args, fmt);
+	vsnprintf(what, sizeof(what), fmt, args);
+	va_end(args);
+	snprintf(s->diff, sizeof(s->diff), "%s: actual %ld != expected %ld",
+		 what, actual, expected);
+	s->failed = true;
+	if (!s->quiet)
+		ASSERT_EQ(actual, expected, what);
+	return false;
+}
+
+static __u64 now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
+
+/* True as long as it makes sense to look again */
+static bool look_again(__u64 until)
+{
+	if (now_ms() >= until)
+		return false;
+	usleep(1000);
+	return true;
+}
+
+/* rcv_nxt - copied_seq, as every kernel shows it */
+static int rx_queue(struct recv_test *s, int fd)
+{
+	const char *path = s->family == AF_INET ? "/proc/net/tcp" : "/proc/net/tcp6";
+	unsigned long ino;
+	unsigned int rxq;
+	struct stat st;
+	char line[512];
+	int ret = -1;
+	FILE *f;
+
+	if (fstat(fd, &st))
+		return -1;
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	while (ret < 0 && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%*d: %*s %*s %*x %*x:%x %*x:%*x %*x %*u %*d %lu",
+			   &rxq, &ino) == 2 && ino == st.st_ino)
+			ret = rxq;
+	fclose(f);
+	return ret;
+}
+
+static unsigned int bytes_received(int fd)
+{
+	struct tcp_info info = {};
+	socklen_t len = sizeof(info);
+
+	xgetsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len);
+	return info.tcpi_bytes_received;
+}
+
+/* poll(), FIONREAD and recv() tell the same */
+static void check_ready(struct recv_test *s, int len, const char *when, __u64 until)
+{
+	int want = s->unread_end - s->unread_start + (s->joined ? 0 : s->pend_len);
+	struct pollfd pfd = { .fd = s->sk, .events = POLLIN };
+	static __u8 buf[STREAM_MAX];
+	int n = -1;
+
+	while (!ioctl(s->sk, FIONREAD, &n) && n < want && look_again(until))
+		;
+	same(s, n, want, "FIONREAD after %.*s", len, when);
+	same(s, poll(&pfd, 1, 0), want || s->fin, "POLLIN after %.*s", len, when);
+
+	/* To look further than what was passed takes a read */
+	if (!s->joined && s->unread_start != s->unread_end)
+		want = s->unread_end - s->unread_start;
+	n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
+	if (n < 0)
+		n = -errno;
+	same(s, n, want || s->fin ? want : -EAGAIN, "recv(MSG_PEEK) after %.*s", len, when);
+}
+
+/* Compare the kernel with the model. FIN takes a sequence number: whether it
+ * counts as held until the application has seen it is left open.
+ */
+static void check(struct recv_test *s, int len, const char *when)
+{
+	__u64 until = now_ms() + HELD_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	unsigned int copied;
+	int held;
+
+	while (s->skel->bss->judged != s->judged && !s->failed && look_again(until))
+		;
+	if (s->unheld)
+		goto ready;
+	/* once is enough to wait for what does not come */
+	do {
+		held = rx_queue(s, s->sk);
+		if (held == s->held || held == s->held + s->fin)
+			break;
+	} while (!s->failed && look_again(until));
+	copied = bytes_received(s->sk) - held;
+
+	if (held != s->held + s->fin)
+		same(s, held, s->held, "held bytes after %.*s", len, when);
+	same(s, copied >= s->copied, true, "copied_seq grows after %.*s", len, when);
+	s->copied = copied;
+
+ready:
+	same(s, s->skel->bss->judged, s->judged, "judged records after %.*s", len, when);
+	same(s, rx_queue(s, s->other), 0, "held bytes of the other socket after %.*s",
+	     len, when);
+	if (s->ready)
+		check_ready(s, len, when, until);
+}
+
+/* Read @len bytes from @fd that must be those at @want */
+static bool read_bytes(struct recv_test *s, int fd, const void *want, int len)
+{
+	static __u8 buf[STREAM_MAX];
+	int n, got = 0;
+
+	while (got < len) {
+		n = recv_timeout(fd, buf + got, len - got, MSG_DONTWAIT,
+				 READ_TIMEOUT_SEC * (1 + s->patience));
+		if (n <= 0)
+			break;
+		got += n;
+	}
+	return same(s, got, len, "bytes read") &&
+	       same(s, memcmp(buf, want, len) == 0, true, "what was read");
+}
+
+/* Of the bytes passed, and then of those that no one judges */
+static bool read_unread(struct recv_test *s, int len, bool look)
+{
+	int passed = s->unread_end - s->unread_start;
+	static __u8 want[STREAM_MAX];
+	int pend = 0;
+
+	if (len > passed) {
+		pend = len - passed;
+		len = passed;
+	}
+	memcpy(want, s->unread + s->unread_start, len);
+	memcpy(want + len, s->pend, pend);
+	if (look ? !read_bytes(s, s->sk, want, len + pend) :
+		   !same(s, recv(s->sk, NULL, len + pend, MSG_TRUNC | MSG_DONTWAIT),
+			 len + pend, "discarded"))
+		return false;
+
+	while (len--)
+		s->held -= s->own[s->unread_start++];
+	s->held -= pend;
+	s->pend_len -= pend;
+	memmove(s->pend, s->pend + pend, s->pend_len);
+	if (pend)
+		s->astray = s->pend_len || s->rec_sent < s->rec_len;
+	return true;
+}
+
+static void passed(struct recv_test *s, const void *data, int len, bool own)
+{
+	memcpy(s->unread + s->unread_end, data, len);
+	memset(s->own + s->unread_end, own, len);
+	s->unread_end += len;
+}
+
+/* The length of the record that comes next, 0 if it is not complete */
+static int complete(struct recv_test *s)
+{
+	int len;
+
+	if (!s->parser)
+		return s->pend_len;
+	len = s->pend_len < 2 ? INT_MAX : s->pend[0] << 8 | s->pend[1];
+	return len <= s->pend_len ? len : 0;
+}
+
+/* The verdict puts @grow bytes before its record, or cuts as many off, and passes
+ * it: it stands for the same part of the stream.
+ */
+static void passed_changed(struct recv_test *s, int len, int grow)
+{
+	static const __u8 zeros[GROW];
+
+	if (grow > 0)
+		passed(s, zeros, grow, false);
+	if (grow < 0)
+		passed(s, s->pend - grow, len + grow, true);
+	else
+		passed(s, s->pend, len, true);
+	/* The kernel counts from the front */
+	memset(s->own + s->unread_end - len - grow, 0, len + grow);
+	memset(s->own + s->unread_end - len - grow, 1, grow < 0 ? len + grow : len);
+	if (grow < 0)
+		s->own[s->unread_end - 1] -= grow;
+}
+
+/* What parser and verdict do */
+static bool judge(struct recv_test *s)
+{
+	bool ok = true;
+	int len;
+
+	while (ok && s->joined && (len = complete(s))) {
+		s->judged++;
+		if (s->pend[2] == 'P')
+			passed(s, s->pend, len, true);
+		else if (s->pend[2] == 'G')
+			passed_changed(s, len, GROW);
+		else if (s->pend[2] == 'C')
+			passed_changed(s, len, -CUT);
+		else
+			s->held -= len;
+		if (s->pend[2] == 'R')
+			ok = read_bytes(s, s->other, s->pend, len);
+		if (s->pend[2] == 'T')
+			ok = read_bytes(s, s->other_peer, s->pend, len);
+		s->pend_len -= len;
+		memmove(s->pend, s->pend + len, s->pend_len);
+	}
+	return ok;
+}
+
+static void new_record(struct recv_test *s, char action, int len)
+{
+	int i;
+
+	for (i = 3; i < len; i++)
+		s->rec[i] = i * 7 + s->judged;
+	s->rec[0] = len >> 8;
+	s->rec[1] = len;
+	s->rec[2] = action;
+	s->rec_len = len;
+	s->rec_sent = 0;
+}
+
+/* MSG_EOR: no segment holds bytes of two records, if not asked for */
+static bool send_part(struct recv_test *s, int fd, int len)
+{
+	memcpy(s->batch + s->batch_len, s->rec + s->rec_sent, len);
+	len += s->batch_len;
+	if (!same(s, xsend(fd, s->batch, len, MSG_EOR), len, "sent"))
+		return false;
+	s->rec_sent += len - s->batch_len;
+	s->batch_len = 0;
+	return true;
+}
+
+/* @more to go with it in one segment */
+static bool send_record(struct recv_test *s, int len, bool more)
+{
+	int batch_len = s->batch_len;
+
+	if (more) {
+		memcpy(s->batch + batch_len, s->rec + s->rec_sent, len);
+		s->batch_len += len;
+		s->rec_sent += len;
+		return true;
+	}
+	if (!send_part(s, s->peer, len))
+		return false;
+	len += batch_len;
+	memcpy(s->pend + s->pend_len, s->batch, len);
+	s->pend_len += len;
+	s->held += len;
+	return judge(s);
+}
+
+static bool received(struct recv_test *s)
+{
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	int want = s->held;
+
+	while (rx_queue(s, s->sk) < want && look_again(until))
+		;
+	return true;
+}
+
+/* A record redirected into sk: the application reads it there, yet it is none
+ * of sk's stream.
+ */
+static bool redirect_in(struct recv_test *s, int len)
+{
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	static __u8 buf[STREAM_MAX];
+	int unread, n;
+
+	new_record(s, 'I', len);
+	if (!send_part(s, s->other_peer, len))
+		return false;
+	s->judged++;
+	passed(s, s->rec, len, false);
+	if (s->hold_worker)
+		return true;
+
+	unread = s->unread_end - s->unread_start;
+	do {
+		n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
+	} while (n < unread && look_again(until));
+	return same(s, n, unread, "readable bytes");
+}
+
+/* Redirected records are delivered by a worker on this CPU. Keep it from
+ * running, so that sk's own records come upon one that still waits for it.
+ */
+static bool hold_worker(struct recv_test *s)
+{
+	struct sched_param param = { .sched_priority = 1 };
+	cpu_set_t one;
+
+	sched_getaffinity(0, sizeof(s->cpus), &s->cpus);
+	if (!ASSERT_OK(sched_setscheduler(0, SCHED_FIFO, &param), "sched_setscheduler"))
+		return false;
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	s->hold_worker = true;
+	return ASSERT_OK(sched_setaffinity(0, sizeof(one), &one), "sched_setaffinity");
+}
+
+/* A machine that stands still for a second makes the scheduler run others than
+ * a real-time task, and all was in vain: @s->again.
+ */
+static bool release_worker(struct recv_test *s)
+{
+	struct sched_param param = {};
+	int delivered = 0;
+
+	if (!s->hold_worker)
+		return true;
+	if (s->joined)
+		ioctl(s->sk, FIONREAD, &delivered);
+	s->again = s->skel->bss->judged != s->judged || delivered;
+	s->hold_worker = false;
+	sched_setaffinity(0, sizeof(s->cpus), &s->cpus);
+	return ASSERT_OK(sched_setscheduler(0, SCHED_OTHER, &param), "sched_setscheduler") &&
+	       !s->again;
+}
+
+/* Steps, each followed by a comparison with the model:
+ *
+ * P, D, R, T<n>  a record of n bytes to pass, to drop, to redirect to the other
+ *		  socket's ingress, to have the other socket transmit
+ *    .../<m>	  only its first m bytes
+ * /<m>		  m more bytes of it
+ * I<n>		  a record redirected into the socket from the other one
+ * G, C<n>	  the verdict lengthens or shortens it, and passes it
+ *    ...+	  it goes in one segment with the next
+ * [ ... ]	  not delivered (nor looked at) before the bracket closes
+ * -, ~<n>	  the application reads, or discards, n bytes
+ * L, A		  the socket leaves the map; joins it
+ * U<n>		  n bytes that are no record
+ * F, E		  FIN; the application sees the end of file
+ */
+static bool step(struct recv_test *s, const char *what)
+{
+	bool more = what[strcspn(what, " +")] == '+';
+	int n = 0, m = 0;
+	char op;
+
+	if (sscanf(what, "%c%d/%d", &op, &n, &m) < 3)
+		m = n;
+
+	switch (op) {
+	case 'P':
+	case 'D':
+	case 'R':
+	case 'T':
+	case 'G':
+	case 'C':
+		new_record(s, op, n);
+		return send_record(s, m, more);
+	case '/':
+		return send_record(s, n, more);
+	case 'I':
+		return redirect_in(s, n);
+	case '[':
+		return hold_worker(s);
+	case ']':
+		return release_worker(s);
+	case '-':
+		return read_unread(s, n, true);
+	case '~':
+		return read_unread(s, n, false);
+	case 'L':
+		s->joined = false;
+		return !xbpf_map_delete_elem(s->map, &u32(0));
+	case 'A':
+		/* It is judged at once: nothing comes later */
+		received(s);
+		do {
+			n = bpf_map_update_elem(s->map, &u32(0), &u64(s->sk), BPF_ANY);
+		} while (n == -ENOMEM && s->patience);
+		if (!same(s, n, 0, "joining"))
+			return false;
+		s->joined = true;
+		return judge(s);
+	case 'U':
+		s->astray = true;
+		new_record(s, op, n);
+		return send_record(s, n, more);
+	case 'F':
+		/* Nobody will read the beginning of a record */
+		if (s->joined) {
+			s->held -= s->pend_len;
+			s->pend_len = 0;
+		}
+		s->fin = 1;
+		return same(s, shutdown(s->peer, SHUT_WR), 0, "shutdown");
+	case 'E':
+		return same(s, recv(s->sk, &op, 1, MSG_DONTWAIT), 0, "end of file");
+	}
+	return ASSERT_FAIL("unknown: %s", what);
+}
+
+static bool attach(struct recv_test *s)
+{
+	int parser = bpf_program__fd(s->skel->progs.prog_parser);
+	int verdict = bpf_program__fd(s->skel->progs.prog_verdict);
+	int err;
+
+	err = s->parser ? bpf_prog_attach(parser, s->map, BPF_SK_SKB_STREAM_PARSER, 0) : 0;
+	if (err == -EOPNOTSUPP) {
+		printf("%s:SKIP:no CONFIG_BPF_STREAM_PARSER\n", __func__);
+		test__skip();
+		return false;
+	}
+	if (err)
+		return ASSERT_FAIL("no parser: %d", err);
+	return !xbpf_prog_attach(verdict, s->map, BPF_SK_SKB_STREAM_VERDICT, 0);
+}
+
+static bool setup(struct recv_test *s, int family, bool parser)
+{
+	int one = 1;
+
+	struct test_sockmap_recv *skel = s->skel;
+
+	memset(s, 0, sizeof(*s));
+	s->skel = skel;
+	s->family = family;
+	s->parser = parser;
+	s->sk = -1;
+	s->peer = -1;
+	s->other = -1;
+	s->other_peer = -1;
+
+	if (!s->skel)
+		s->skel = test_sockmap_recv__open_and_load();
+	if (!s->skel)
+		return ASSERT_FAIL("open_and_load");
+	s->map = bpf_map__fd(s->skel->maps.sock_map);
+	s->skel->bss->judged = 0;
+
+	if (create_socket_pairs(family, SOCK_STREAM, &s->sk, &s->other, &s->peer,
+				&s->other_peer))
+		return false;
+	if (xsetsockopt(s->peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    xsetsockopt(s->other_peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
+		return false;
+
+	if (!attach(s) || add_to_sockmap(s->map, s->sk, s->other))
+		return false;
+	s->joined = true;
+	return true;
+}
+
+static void close_sockets(struct recv_test *s)
+{
+	close_fd(&s->sk);
+	close_fd(&s->peer);
+	close_fd(&s->other);
+	close_fd(&s->other_peer);
+	s->sk = -1;
+	s->peer = -1;
+	s->other = -1;
+	s->other_peer = -1;
+}
+
+static void cleanup(struct recv_test *s)
+{
+	close_sockets(s);
+	test_sockmap_recv__destroy(s->skel);
+	s->skel = NULL;
+}
+
+#endif
