@@ -409,6 +409,11 @@ static const struct {
 	{ "ready_verdict",	"D100 P100 P100 -50 D100 R100 -150", .ready = true,
 							.no_parser = true },
 
+	/* segments that overlap, after a retransmission */
+	{ "resent",		"P60 O30 P40 -100", .ready = true },
+	{ "resent_half",	"P100/60 O30 /40 P50 -150", .ready = true },
+	{ "resent_verdict",	"P60 O30 P40 -100", .ready = true, .no_parser = true },
+
 	/* leaving the map with data in every state */
 	{ "leave_unread",	"P100 P100 -50 L U300 -450", .ready = true },
 	{ "leave_unread_verdict", "P100 P100 -50 L U300 -450", .ready = true,

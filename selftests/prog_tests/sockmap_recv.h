@@ -55,6 +55,7 @@ struct recv_test {
 	/* to go out with what comes next, in one segment */
 	__u8 batch[STREAM_MAX];
 	int batch_len;
+	int resent;		/* of these, so many were sent before */
 	/* received and not judged */
 	__u8 pend[STREAM_MAX];
 	int pend_len;
@@ -331,6 +332,50 @@ static bool send_part(struct recv_test *s, int fd, int len)
 	return true;
 }
 
+/* Have the peer send the last @len bytes again, with what comes next, as if they
+ * were lost and had been in another segment then. The socket for that is made
+ * with TCP_REPAIR.
+ */
+static bool resend(struct recv_test *s, int len)
+{
+	static const int queues[] = { TCP_RECV_QUEUE, TCP_SEND_QUEUE };
+	int fd, i, on = 1, off = TCP_REPAIR_OFF_NO_WP;
+	struct sockaddr_storage local, remote;
+	socklen_t n = sizeof(local), size = sizeof(int), wsize;
+	struct tcp_repair_window window = {};
+	unsigned int seq[2];
+
+	fd = xsocket(s->family, SOCK_STREAM, 0);
+	if (fd < 0)
+		return false;
+	xgetsockname(s->peer, sockaddr(&local), &n);
+	getpeername(s->peer, sockaddr(&remote), &n);
+	xsetsockopt(s->peer, IPPROTO_TCP, TCP_REPAIR, &on, size);
+	xsetsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, size);
+	xsetsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, size);
+	xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, size);
+	for (i = 0; i < ARRAY_SIZE(queues); i++) {
+		xsetsockopt(s->peer, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queues[i], size);
+		xgetsockopt(s->peer, IPPROTO_TCP, TCP_QUEUE_SEQ, &seq[i], &size);
+		xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queues[i], size);
+		if (queues[i] == TCP_SEND_QUEUE)
+			seq[i] -= len;
+		xsetsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, &seq[i], size);
+	}
+	wsize = sizeof(window);
+	xgetsockopt(s->peer, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, &wsize);
+	/* Says nothing to the other side */
+	close_fd(&s->peer);
+	s->peer = fd;
+	if (xbind(fd, sockaddr(&local), n) || xconnect(fd, sockaddr(&remote), n))
+		return false;
+	xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, wsize);
+	memcpy(s->batch, s->rec + s->rec_sent - len, len);
+	s->batch_len = len;
+	s->resent = len;
+	return !xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, size);
+}
+
 /* @more to go with it in one segment */
 static bool send_record(struct recv_test *s, int len, bool more)
 {
@@ -344,8 +389,9 @@ static bool send_record(struct recv_test *s, int len, bool more)
 	}
 	if (!send_part(s, s->peer, len))
 		return false;
-	len += batch_len;
-	memcpy(s->pend + s->pend_len, s->batch, len);
+	len += batch_len - s->resent;
+	memcpy(s->pend + s->pend_len, s->batch + s->resent, len);
+	s->resent = 0;
 	s->pend_len += len;
 	s->held += len;
 	return judge(s);
@@ -430,6 +476,7 @@ static bool release_worker(struct recv_test *s)
  * I<n>		  a record redirected into the socket from the other one
  * G, C<n>	  the verdict lengthens or shortens it, and passes it
  *    ...+	  it goes in one segment with the next
+ * O<n>		  the last n bytes once more, before what comes next
  * [ ... ]	  not delivered (nor looked at) before the bracket closes
  * -, ~<n>	  the application reads, or discards, n bytes
  * L, A		  the socket leaves the map; joins it
@@ -483,6 +530,8 @@ static bool step(struct recv_test *s, const char *what)
 		s->astray = true;
 		new_record(s, op, n);
 		return send_record(s, n, more);
+	case 'O':
+		return resend(s, n);
 	case 'F':
 		/* Nobody will read the beginning of a record */
 		if (s->joined) {
