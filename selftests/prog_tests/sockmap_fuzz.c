@@ -9,7 +9,8 @@
  *   b, r, h   to compare what is read; poll(), FIONREAD and recv() as well;
  *             rcv_nxt - copied_seq, too
  *   l         to have the verdict lengthen and shorten records (brhl without)
- *   f         to have allocations fail (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC)
+ *   f         to have allocations fail (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC);
+ *             not with l, where the verdict drops what it cannot change
  *   g         to go on after a failure, until the time is up
  */
 #include "sockmap_recv.h"
