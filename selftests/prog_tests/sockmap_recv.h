@@ -100,10 +100,19 @@ static __u64 now_ms(void)
 	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
-/* True as long as it makes sense to look again */
+/* True as long as it makes sense to look again. When the time is up, that is
+ * still a hundred times: the machine may have stood still.
+ */
 static bool look_again(__u64 until)
 {
-	if (now_ms() >= until)
+	static __u64 last;
+	static int more;
+
+	if (last != until) {
+		last = until;
+		more = 100;
+	}
+	if (now_ms() >= until && !more--)
 		return false;
 	usleep(1000);
 	return true;
