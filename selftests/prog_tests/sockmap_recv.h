@@ -112,8 +112,11 @@ static bool look_again(__u64 until)
 		last = until;
 		more = 100;
 	}
-	if (now_ms() >= until && !more--)
-		return false;
+	if (now_ms() >= until) {
+		if (!more)
+			return false;
+		more--;
+	}
 	usleep(1000);
 	return true;
 }
