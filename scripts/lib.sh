@@ -8,6 +8,9 @@
 
 set -euo pipefail
 export LC_ALL=C
+# By make or by hand, all the same: below another make the kernel's selftests, for
+# one, take the root folder for where to build.
+unset MAKELEVEL MAKEFLAGS MFLAGS
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/bpf-l7
