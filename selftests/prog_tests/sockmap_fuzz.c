@@ -32,46 +32,32 @@ static unsigned int rnd(unsigned int below)
 
 static const char *letters = "brhl";
 
-static int passed_len(struct recv_test *s)
-{
-	return s->unread_end - s->unread_start;
-}
-
-static int readable(struct recv_test *s)
-{
-	return passed_len(s) + (s->joined ? 0 : s->pend_len);
-}
-
 /* Is the step one that says something in this state? Sequences get there by
  * chance, or by having lost steps.
  */
 static bool valid(struct recv_test *s, const char *what)
 {
 	bool begun = s->rec_sent < s->rec_len;
-	int args, n = 0, m = 0, used, room;
+	int n, m, used, room;
+	bool more;
 	char op;
 
-	args = sscanf(what, "%c%d/%d", &op, &n, &m);
-	m = args < 3 ? n : m;
+	op = parse_step(what, &n, &m, &more);
 	used = s->unread_end + s->pend_len + s->batch_len;
 	room = UNREAD_MAX - passed_len(s) - s->pend_len - s->batch_len;
 
 	if (used > STREAM_MAX - 2 * UNREAD_MAX)
 		return false;
 	/* what goes with the next needs a next */
-	if (s->batch_len && !strchr("PDRTGC/", op))
+	if (s->batch_len && !strchr(RECORDS "/", op))
 		return false;
-	switch (op) {
-	case 'P':
-	case 'D':
-	case 'R':
-	case 'T':
-	case 'G':
-	case 'C':
+	if (strchr(RECORDS, op)) {
 		if (n < CUT + 1 || m < 1 || m > n || n > room || begun || s->fin)
 			return false;
-		return s->parser || (m == n && !s->batch_len && !strchr(what, '+') &&
+		return s->parser || (m == n && !s->batch_len && !more &&
 				     (s->joined || !s->pend_len));
+	}
+	switch (op) {
 	case '/':
 		return begun && n > 0 && n <= s->rec_len - s->rec_sent && !s->fin;
 	case '-':

@@ -73,6 +73,16 @@ struct recv_test {
 
 static struct recv_test recv_test;
 
+static int passed_len(struct recv_test *s)
+{
+	return s->unread_end - s->unread_start;
+}
+
+static int readable(struct recv_test *s)
+{
+	return passed_len(s) + (s->joined ? 0 : s->pend_len);
+}
+
 /* As ASSERT_EQ(), but silent when it holds, and if the caller wants it so */
 static bool same(struct recv_test *s, long actual, long expected, const char *fmt, ...)
 {
@@ -157,10 +167,9 @@ static unsigned int bytes_received(int fd)
 /* poll(), FIONREAD and recv() tell the same */
 static void check_ready(struct recv_test *s, int len, const char *when, __u64 until)
 {
-	int want = s->unread_end - s->unread_start + (s->joined ? 0 : s->pend_len);
 	struct pollfd pfd = { .fd = s->sk, .events = POLLIN };
 	static __u8 buf[STREAM_MAX];
-	int n = -1;
+	int n = -1, want = readable(s);
 
 	while (!ioctl(s->sk, FIONREAD, &n) && n < want && look_again(until))
 		;
@@ -171,8 +180,8 @@ static void check_ready(struct recv_test *s, int len, const char *when, __u64 un
 	same(s, poll(&pfd, 1, 0), want || s->fin, "POLLIN after %.*s", len, when);
 
 	/* To look further than what was passed takes a read */
-	if (!s->joined && s->unread_start != s->unread_end)
-		want = s->unread_end - s->unread_start;
+	if (passed_len(s))
+		want = passed_len(s);
 	n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
 		n = -errno;
@@ -233,13 +242,12 @@ static bool read_bytes(struct recv_test *s, int fd, const void *want, int len)
 /* Of the bytes passed, and then of those that no one judges */
 static bool read_unread(struct recv_test *s, int len, bool look)
 {
-	int passed = s->unread_end - s->unread_start;
 	static __u8 want[STREAM_MAX];
 	int pend = 0;
 
-	if (len > passed) {
-		pend = len - passed;
-		len = passed;
+	if (len > passed_len(s)) {
+		pend = len - passed_len(s);
+		len = passed_len(s);
 	}
 	memcpy(want, s->unread + s->unread_start, len);
 	memcpy(want + len, s->pend, pend);
@@ -282,18 +290,15 @@ static int complete(struct recv_test *s)
 static void passed_changed(struct recv_test *s, int len, int grow)
 {
 	static const __u8 zeros[GROW];
+	int cut = grow < 0 ? -grow : 0;
 
 	if (grow > 0)
-		passed(s, zeros, grow, false);
-	if (grow < 0)
-		passed(s, s->pend - grow, len + grow, true);
-	else
-		passed(s, s->pend, len, true);
+		passed(s, zeros, grow, true);
+	passed(s, s->pend + cut, len - cut, true);
 	/* The kernel counts from the front */
-	memset(s->own + s->unread_end - len - grow, 0, len + grow);
-	memset(s->own + s->unread_end - len - grow, 1, grow < 0 ? len + grow : len);
-	if (grow < 0)
-		s->own[s->unread_end - 1] -= grow;
+	if (grow > 0)
+		memset(s->own + s->unread_end - grow, 0, grow);
+	s->own[s->unread_end - 1] += cut;
 }
 
 /* What parser and verdict do */
@@ -412,14 +417,14 @@ static bool send_record(struct recv_test *s, int len, bool more)
 	return judge(s);
 }
 
-static bool received(struct recv_test *s)
+/* Wait for what was sent */
+static void received(struct recv_test *s)
 {
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000 * (1 + s->patience);
 	int want = s->held;
 
 	while (rx_queue(s, s->sk) < want && look_again(until))
 		;
-	return true;
 }
 
 /* A record redirected into sk: the application reads it there, yet it is none
@@ -439,7 +444,7 @@ static bool redirect_in(struct recv_test *s, int len)
 	if (s->hold_worker)
 		return true;
 
-	unread = s->unread_end - s->unread_start;
+	unread = passed_len(s);
 	do {
 		n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
 	} while (n < unread && look_again(until));
@@ -498,24 +503,32 @@ static bool release_worker(struct recv_test *s)
  * U<n>		  n bytes that are no record
  * F, E		  FIN; the application sees the end of file
  */
-static bool step(struct recv_test *s, const char *what)
+#define RECORDS "PDRTGC"
+
+static char parse_step(const char *what, int *n, int *m, bool *more)
 {
-	bool more = what[strcspn(what, " +")] == '+';
-	int n = 0, m = 0;
 	char op;
 
-	if (sscanf(what, "%c%d/%d", &op, &n, &m) < 3)
-		m = n;
+	*n = 0;
+	if (sscanf(what, "%c%d/%d", &op, n, m) < 3)
+		*m = *n;
+	*more = what[strcspn(what, " +")] == '+';
+	return op;
+}
 
-	switch (op) {
-	case 'P':
-	case 'D':
-	case 'R':
-	case 'T':
-	case 'G':
-	case 'C':
+static bool step(struct recv_test *s, const char *what)
+{
+	bool more;
+	int n, m;
+	char op;
+
+	op = parse_step(what, &n, &m, &more);
+	if (strchr(RECORDS, op)) {
 		new_record(s, op, n);
 		return send_record(s, m, more);
+	}
+
+	switch (op) {
 	case '/':
 		return send_record(s, n, more);
 	case 'I':
@@ -578,20 +591,24 @@ static bool attach(struct recv_test *s)
 	return !xbpf_prog_attach(verdict, s->map, BPF_SK_SKB_STREAM_VERDICT, 0);
 }
 
+static void no_sockets(struct recv_test *s)
+{
+	s->sk = -1;
+	s->peer = -1;
+	s->other = -1;
+	s->other_peer = -1;
+}
+
 static bool setup(struct recv_test *s, int family, bool parser)
 {
-	int one = 1;
-
 	struct test_sockmap_recv *skel = s->skel;
+	int one = 1;
 
 	memset(s, 0, sizeof(*s));
 	s->skel = skel;
 	s->family = family;
 	s->parser = parser;
-	s->sk = -1;
-	s->peer = -1;
-	s->other = -1;
-	s->other_peer = -1;
+	no_sockets(s);
 
 	if (!s->skel)
 		s->skel = test_sockmap_recv__open_and_load();
@@ -619,10 +636,7 @@ static void close_sockets(struct recv_test *s)
 	close_fd(&s->peer);
 	close_fd(&s->other);
 	close_fd(&s->other_peer);
-	s->sk = -1;
-	s->peer = -1;
-	s->other = -1;
-	s->other_peer = -1;
+	no_sockets(s);
 }
 
 static void cleanup(struct recv_test *s)

@@ -1,29 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_endian.h>
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, 2);
-	__type(key, int);
-	__type(value, int);
-} sock_map SEC(".maps");
-
-__u64 judged;
-
-/* A record: its length, which counts itself, in two bytes; in a third what
- * the verdict shall be; payload.
- */
-SEC("sk_skb/stream_parser")
-int prog_parser(struct __sk_buff *skb)
-{
-	__be16 len;
-
-	if (bpf_skb_load_bytes(skb, 0, &len, sizeof(len)))
-		return 0;
-	return bpf_ntohs(len);
-}
+#include "sockmap_records.h"
 
 SEC("sk_skb/stream_verdict")
 int prog_verdict(struct __sk_buff *skb)
@@ -49,5 +25,3 @@ int prog_verdict(struct __sk_buff *skb)
 	}
 	return SK_DROP;
 }
-
-char _license[] SEC("license") = "GPL";

@@ -1,30 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_endian.h>
+#include "sockmap_records.h"
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, 1);
-	__type(key, int);
-	__type(value, int);
-} sock_map SEC(".maps");
-
-__u64 judged;
 __u64 misframed;
-
-/* A record: its length, which counts itself, in two bytes; in a third 'P' to
- * pass or 'D' to drop it; payload.
- */
-SEC("sk_skb/stream_parser")
-int prog_parser(struct __sk_buff *skb)
-{
-	__be16 len;
-
-	if (bpf_skb_load_bytes(skb, 0, &len, sizeof(len)))
-		return 0;
-	return bpf_ntohs(len);
-}
 
 /* What is not one whole record with nothing around it is neither */
 SEC("sk_skb/stream_verdict")
@@ -65,5 +42,3 @@ int prog_verdict_pull(struct __sk_buff *skb)
 	data[2] = 'p';
 	return SK_PASS;
 }
-
-char _license[] SEC("license") = "GPL";
