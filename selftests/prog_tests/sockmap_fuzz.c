@@ -39,10 +39,9 @@ static bool valid(struct recv_test *s, const char *what)
 {
 	bool begun = s->rec_sent < s->rec_len;
 	int n, m, used, room;
-	bool more;
-	char op;
+	char op, how;
 
-	op = parse_step(what, &n, &m, &more);
+	op = parse_step(what, &n, &m, &how);
 	used = s->unread_end + s->pend_len + s->batch_len;
 	room = UNREAD_MAX - passed_len(s) - s->pend_len - s->batch_len;
 
@@ -54,12 +53,21 @@ static bool valid(struct recv_test *s, const char *what)
 	if (strchr(RECORDS, op)) {
 		if (n < CUT + 1 || m < 1 || m > n || n > room || begun || s->fin)
 			return false;
-		return s->parser || (m == n && !s->batch_len && !more &&
+		/* where a record is a segment, the send has to be MSG_EOR */
+		return s->parser || (m == n && !s->batch_len && (!how || how == '^') &&
 				     (s->joined || !s->pend_len));
 	}
 	switch (op) {
 	case '/':
 		return begun && n > 0 && n <= s->rec_len - s->rec_sent && !s->fin;
+	case 's':
+	case 'u':
+	case 'z':
+		if (!n)
+			return !readable(s) && !s->fin && s->joined;
+		if (op == 'z' && !s->joined && !passed_len(s))
+			return false;
+		fallthrough;
 	case '-':
 	case '~':
 		if (n < 1 || n > readable(s))
@@ -93,13 +101,14 @@ static int length(void)
 static void invent(struct recv_test *s, char *what)
 {
 	int n = length(), left = s->rec_len - s->rec_sent, all = readable(s);
-	const char *more = rnd(4) ? "" : "+";
+	static const char * const ways[] = { "", "+", "!", "%", "^" };
+	const char *how = ways[rnd(4) ? 0 : rnd(ARRAY_SIZE(ways))];
 	char action = "PPPDDRTGC"[rnd(strchr(letters, 'l') ? 9 : 7)];
 
 	switch (rnd(16)) {
 	case 0 ... 5:
 		if (rnd(3))
-			sprintf(what, "%c%d%s", action, n, more);
+			sprintf(what, "%c%d%s", action, n, how);
 		else
 			sprintf(what, "%c%d/%d", action, n, 1 + rnd(n - 1));
 		break;
@@ -107,7 +116,7 @@ static void invent(struct recv_test *s, char *what)
 		sprintf(what, "/%d", left > 0 && rnd(2) ? 1 + rnd(left) : left);
 		break;
 	case 9 ... 10:
-		sprintf(what, "%c%d", "---~"[rnd(4)], all > 0 && rnd(2) ? 1 + rnd(all) : all);
+		sprintf(what, "%c%d", "---~suz"[rnd(7)], all > 0 && rnd(2) ? 1 + rnd(all) : all);
 		break;
 	case 11:
 		sprintf(what, "I%d", n);

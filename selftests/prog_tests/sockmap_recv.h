@@ -15,9 +15,13 @@
 #include <poll.h>
 #include <linux/tcp.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 
 #include "test_progs.h"
+#include <linux/stddef.h>
+#include <io_uring/mini_liburing.h>
 #include "sockmap_helpers.h"
 #include "test_sockmap_recv.skel.h"
 
@@ -27,6 +31,9 @@
 /* as in test_sockmap_recv.c */
 #define GROW 8
 #define CUT 3
+
+/* What the peer sends from, when it is to write to it afterwards */
+#define SHARED_SIZE 1048576
 
 struct recv_test {
 	struct test_sockmap_recv *skel;
@@ -56,6 +63,9 @@ struct recv_test {
 	__u8 batch[STREAM_MAX];
 	int batch_len;
 	int resent;		/* of these, so many were sent before */
+	int file;		/* memfd, and where it is mapped */
+	__u8 *shared;
+	int shared_len;		/* as much of it was sent and not written to */
 	/* received and not judged */
 	__u8 pend[STREAM_MAX];
 	int pend_len;
@@ -164,6 +174,15 @@ static unsigned int bytes_received(int fd)
 	return info.tcpi_bytes_received;
 }
 
+/* Wait for what was to be judged. */
+static void judged(struct recv_test *s)
+{
+	__u64 until = now_ms() + HELD_TIMEOUT_SEC * 1000 * (1 + s->patience);
+
+	while (s->skel->bss->judged != s->judged && !s->failed && look_again(until))
+		;
+}
+
 /* poll(), FIONREAD and recv() tell the same */
 static void check_ready(struct recv_test *s, int len, const char *when, __u64 until)
 {
@@ -197,8 +216,7 @@ static void check(struct recv_test *s, int len, const char *when)
 	unsigned int copied;
 	int held;
 
-	while (s->skel->bss->judged != s->judged && !s->failed && look_again(until))
-		;
+	judged(s);
 	if (s->unheld)
 		goto ready;
 	/* once is enough to wait for what does not come */
@@ -222,38 +240,137 @@ ready:
 		check_ready(s, len, when, until);
 }
 
-/* Read @len bytes from @fd that must be those at @want */
-static bool read_bytes(struct recv_test *s, int fd, const void *want, int len)
+/* As recv(), by way of a pipe */
+static int splice_read(int fd, void *buf, int len, int flags)
 {
+	int fds[2], n, err;
+
+	if (!ASSERT_OK(pipe(fds), "pipe"))
+		return -1;
+	fcntl(fd, F_SETFL, flags & MSG_DONTWAIT ? O_NONBLOCK : 0);
+	n = splice(fd, NULL, fds[1], NULL, len, 0);
+	err = errno;
+	fcntl(fd, F_SETFL, 0);
+	if (n > 0 && !ASSERT_EQ(read(fds[0], buf, n), n, "read"))
+		n = 0;
+	close(fds[0]);
+	close(fds[1]);
+	errno = err;
+	return n;
+}
+
+static int uring_read(int fd, void *buf, int len)
+{
+	struct io_uring_cqe *cqe;
+	struct io_uring_sqe *sqe;
+	struct io_uring ring;
+	int n = -EINVAL;
+
+	if (!ASSERT_OK(io_uring_queue_init(1, &ring, 0), "io_uring_queue_init"))
+		return -1;
+	sqe = io_uring_get_sqe(&ring);
+	if (ASSERT_OK_PTR(sqe, "io_uring_get_sqe"))
+		*sqe = (struct io_uring_sqe){
+			.opcode = IORING_OP_RECV,
+			.fd = fd,
+			.addr = (unsigned long)buf,
+			.len = len,
+			.msg_flags = MSG_DONTWAIT,
+		};
+	if (ASSERT_EQ(io_uring_submit(&ring), 1, "io_uring_submit") &&
+	    ASSERT_OK(io_uring_wait_cqe(&ring, &cqe), "io_uring_wait_cqe")) {
+		n = cqe->res;
+		io_uring_cqe_seen(&ring);
+	}
+	io_uring_queue_exit(&ring);
+	errno = n < 0 ? -n : 0;
+	return n < 0 ? -1 : n;
+}
+
+/* Of a socket whose data is judged, or was, nothing is mapped nor copied. */
+static bool zerocopy_refused(struct recv_test *s)
+{
+	static __u8 buf[USHRT_MAX];
+	struct tcp_zerocopy_receive zc = {
+		.length = sizeof(buf),
+		.copybuf_address = (unsigned long)buf,
+		.copybuf_len = sizeof(buf),
+	};
+	socklen_t size = sizeof(zc);
+	void *map;
+	int err;
+
+	map = mmap(NULL, sizeof(buf), PROT_READ, MAP_SHARED, s->sk, 0);
+	if (!ASSERT_NEQ(map, MAP_FAILED, "mmap"))
+		return false;
+	zc.address = (unsigned long)map;
+	err = getsockopt(s->sk, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc, &size) ? errno : 0;
+	munmap(map, sizeof(buf));
+	if (!readable(s) && s->fin)
+		return same(s, err, EIO, "TCP_ZEROCOPY_RECEIVE at the end of file");
+	return same(s, err, 0, "TCP_ZEROCOPY_RECEIVE") &&
+	       same(s, zc.length, 0, "bytes mapped") &&
+	       same(s, zc.copybuf_len, 0, "bytes copied") &&
+	       same(s, zc.recv_skip_hint, readable(s), "recv_skip_hint");
+}
+
+static int read_by(int fd, void *buf, int len, char how)
+{
+	switch (how) {
+	case 's':
+		return splice_read(fd, buf, len, MSG_DONTWAIT);
+	case 'u':
+		return uring_read(fd, buf, len);
+	}
+	return recv(fd, buf, len, MSG_DONTWAIT);
+}
+
+/* Read @len bytes from @fd that must be those at @want */
+static bool read_bytes(struct recv_test *s, int fd, const void *want, int len, char how)
+{
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000 * (1 + s->patience);
 	static __u8 buf[STREAM_MAX];
 	int n, got = 0;
 
 	while (got < len) {
-		n = recv_timeout(fd, buf + got, len - got, MSG_DONTWAIT,
-				 READ_TIMEOUT_SEC * (1 + s->patience));
-		if (n <= 0)
+		n = read_by(fd, buf + got, len - got, how);
+		if (n > 0)
+			got += n;
+		else if (!n || errno != EAGAIN || !look_again(until))
 			break;
-		got += n;
 	}
 	return same(s, got, len, "bytes read") &&
 	       same(s, memcmp(buf, want, len) == 0, true, "what was read");
 }
 
+/* Nothing can be read. */
+static bool nothing(struct recv_test *s, char how)
+{
+	__u8 buf[1];
+
+	return same(s, read_by(s->sk, buf, sizeof(buf), how), -1, "reading") &&
+	       same(s, errno, EAGAIN, "errno");
+}
+
 /* Of the bytes passed, and then of those that no one judges */
-static bool read_unread(struct recv_test *s, int len, bool look)
+static bool read_unread(struct recv_test *s, int len, char how)
 {
 	static __u8 want[STREAM_MAX];
 	int pend = 0;
 
+	if (how == 'z' && !zerocopy_refused(s))
+		return false;
+	if (!len)
+		return how == 'z' || nothing(s, how);
 	if (len > passed_len(s)) {
 		pend = len - passed_len(s);
 		len = passed_len(s);
 	}
 	memcpy(want, s->unread + s->unread_start, len);
 	memcpy(want + len, s->pend, pend);
-	if (look ? !read_bytes(s, s->sk, want, len + pend) :
-		   !same(s, recv(s->sk, NULL, len + pend, MSG_TRUNC | MSG_DONTWAIT),
-			 len + pend, "discarded"))
+	if (how == '~' ? !same(s, recv(s->sk, NULL, len + pend, MSG_TRUNC | MSG_DONTWAIT),
+			       len + pend, "discarded") :
+			 !read_bytes(s, s->sk, want, len + pend, how))
 		return false;
 
 	while (len--)
@@ -318,9 +435,9 @@ static bool judge(struct recv_test *s)
 		else
 			s->held -= len;
 		if (s->pend[2] == 'R')
-			ok = read_bytes(s, s->other, s->pend, len);
+			ok = read_bytes(s, s->other, s->pend, len, '-');
 		if (s->pend[2] == 'T')
-			ok = read_bytes(s, s->other_peer, s->pend, len);
+			ok = read_bytes(s, s->other_peer, s->pend, len, '-');
 		s->pend_len -= len;
 		memmove(s->pend, s->pend + len, s->pend_len);
 	}
@@ -340,16 +457,113 @@ static void new_record(struct recv_test *s, char action, int len)
 	s->rec_sent = 0;
 }
 
-/* MSG_EOR: no segment holds bytes of two records, if not asked for */
-static bool send_part(struct recv_test *s, int fd, int len)
+/* A pipe with @len bytes of @mem: its pages, not a copy */
+static int pipe_of(void *mem, int len, int *in)
 {
+	struct iovec iov = { mem, len };
+	int fds[2];
+
+	if (!ASSERT_OK(pipe(fds), "pipe"))
+		return -1;
+	fcntl(fds[1], F_SETPIPE_SZ, SHARED_SIZE);
+	ASSERT_EQ(vmsplice(fds[1], &iov, 1, SPLICE_F_GIFT), len, "vmsplice");
+	*in = fds[1];
+	return fds[0];
+}
+
+static void drain_errors(int fd)
+{
+	char control[200];
+	struct msghdr msg;
+
+	do {
+		msg = (struct msghdr){
+			.msg_control = control,
+			.msg_controllen = sizeof(control),
+		};
+	} while (recvmsg(fd, &msg, MSG_ERRQUEUE) >= 0);
+}
+
+/* Send @len bytes at offset @off of the memory that is shared. */
+static int send_shared(struct recv_test *s, int fd, char how, int off, int len)
+{
+	int n, in = -1, out, sent = 0, one = 1;
+	loff_t pos = off;
+
+	switch (how) {
+	case '!':
+		return sendfile(fd, s->file, &pos, len);
+	case '^':
+		if (setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)))
+			return -1;
+		n = send(fd, s->shared + off, len, MSG_ZEROCOPY | MSG_EOR);
+		drain_errors(fd);
+		return n;
+	}
+	out = pipe_of(s->shared + off, len, &in);
+	while (sent < len) {
+		n = splice(out, NULL, fd, NULL, len - sent, 0);
+		if (n <= 0)
+			break;
+		sent += n;
+	}
+	close(in);
+	close(out);
+	return sent;
+}
+
+static bool get_shared(struct recv_test *s)
+{
+	if (s->shared)
+		return true;
+	s->file = memfd_create("shared", 0);
+	if (!ASSERT_GE(s->file, 0, "memfd_create") ||
+	    !ASSERT_OK(ftruncate(s->file, SHARED_SIZE), "ftruncate"))
+		return false;
+	s->shared = mmap(NULL, SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, s->file, 0);
+	return ASSERT_NEQ(s->shared, MAP_FAILED, "mmap");
+}
+
+static void put_shared(struct recv_test *s)
+{
+	if (!s->shared)
+		return;
+	munmap(s->shared, SHARED_SIZE);
+	close(s->file);
+	s->shared = NULL;
+}
+
+/* MSG_EOR: no segment holds bytes of two records, if not asked for */
+static bool send_part(struct recv_test *s, int fd, int len, char how)
+{
+	int n;
+
 	memcpy(s->batch + s->batch_len, s->rec + s->rec_sent, len);
 	len += s->batch_len;
-	if (!same(s, xsend(fd, s->batch, len, MSG_EOR), len, "sent"))
+	if (!how) {
+		n = xsend(fd, s->batch, len, MSG_EOR);
+	} else {
+		if (!get_shared(s))
+			return false;
+		memcpy(s->shared + s->shared_len, s->batch, len);
+		n = send_shared(s, fd, how, s->shared_len, len);
+		s->shared_len += len;
+	}
+	if (!same(s, n, len, "sent"))
 		return false;
 	s->rec_sent += len - s->batch_len;
 	s->batch_len = 0;
 	return true;
+}
+
+/* The peer writes to what it has sent. If all of that was judged, no one sees it. */
+static void write_shared(struct recv_test *s)
+{
+	if (!s->shared_len || !s->joined || s->pend_len)
+		return;
+	judged(s);
+	memset(s->shared, 'D', s->shared_len);
+	s->shared_len = 0;
 }
 
 /* Have the peer send the last @len bytes again, with what comes next, as if they
@@ -396,25 +610,28 @@ static bool resend(struct recv_test *s, int len)
 	return !xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, size);
 }
 
-/* @more to go with it in one segment */
-static bool send_record(struct recv_test *s, int len, bool more)
+/* @how: by what call, or '+' for more to go with it in one segment */
+static bool send_record(struct recv_test *s, int len, char how)
 {
 	int batch_len = s->batch_len;
 
-	if (more) {
+	if (how == '+') {
 		memcpy(s->batch + batch_len, s->rec + s->rec_sent, len);
 		s->batch_len += len;
 		s->rec_sent += len;
 		return true;
 	}
-	if (!send_part(s, s->peer, len))
+	if (!send_part(s, s->peer, len, how))
 		return false;
 	len += batch_len - s->resent;
 	memcpy(s->pend + s->pend_len, s->batch + s->resent, len);
 	s->resent = 0;
 	s->pend_len += len;
 	s->held += len;
-	return judge(s);
+	if (!judge(s))
+		return false;
+	write_shared(s);
+	return true;
 }
 
 /* Wait for what was sent */
@@ -437,7 +654,7 @@ static bool redirect_in(struct recv_test *s, int len)
 	int unread, n;
 
 	new_record(s, 'I', len);
-	if (!send_part(s, s->other_peer, len))
+	if (!send_part(s, s->other_peer, len, 0))
 		return false;
 	s->judged++;
 	passed(s, s->rec, len, false);
@@ -496,41 +713,47 @@ static bool release_worker(struct recv_test *s)
  * I<n>		  a record redirected into the socket from the other one
  * G, C<n>	  the verdict lengthens or shortens it, and passes it
  *    ...+	  it goes in one segment with the next
+ *    ...!, %, ^  it is sent by sendfile(), vmsplice() and splice(), MSG_ZEROCOPY; and
+ *		  what it was sent from is written to as soon as it was judged
  * O<n>		  the last n bytes once more, before what comes next
  * [ ... ]	  not delivered (nor looked at) before the bracket closes
  * -, ~<n>	  the application reads, or discards, n bytes
+ * s, u<n>	  reads them by splice(), by io_uring
+ * z<n>		  by recv(), as TCP_ZEROCOPY_RECEIVE tells it to
+ *    ...0	  finds that there is nothing to read
  * L, A		  the socket leaves the map; joins it
  * U<n>		  n bytes that are no record
  * F, E		  FIN; the application sees the end of file
  */
 #define RECORDS "PDRTGC"
 
-static char parse_step(const char *what, int *n, int *m, bool *more)
+static char parse_step(const char *what, int *n, int *m, char *how)
 {
 	char op;
 
 	*n = 0;
 	if (sscanf(what, "%c%d/%d", &op, n, m) < 3)
 		*m = *n;
-	*more = what[strcspn(what, " +")] == '+';
+	*how = what[strcspn(what, " +!%^")];
+	if (*how == ' ')
+		*how = 0;
 	return op;
 }
 
 static bool step(struct recv_test *s, const char *what)
 {
-	bool more;
+	char op, how;
 	int n, m;
-	char op;
 
-	op = parse_step(what, &n, &m, &more);
+	op = parse_step(what, &n, &m, &how);
 	if (strchr(RECORDS, op)) {
 		new_record(s, op, n);
-		return send_record(s, m, more);
+		return send_record(s, m, how);
 	}
 
 	switch (op) {
 	case '/':
-		return send_record(s, n, more);
+		return send_record(s, n, how);
 	case 'I':
 		return redirect_in(s, n);
 	case '[':
@@ -538,9 +761,11 @@ static bool step(struct recv_test *s, const char *what)
 	case ']':
 		return release_worker(s);
 	case '-':
-		return read_unread(s, n, true);
 	case '~':
-		return read_unread(s, n, false);
+	case 's':
+	case 'u':
+	case 'z':
+		return read_unread(s, n, op);
 	case 'L':
 		s->joined = false;
 		return !xbpf_map_delete_elem(s->map, &u32(0));
@@ -557,7 +782,7 @@ static bool step(struct recv_test *s, const char *what)
 	case 'U':
 		s->astray = true;
 		new_record(s, op, n);
-		return send_record(s, n, more);
+		return send_record(s, n, how);
 	case 'O':
 		return resend(s, n);
 	case 'F':
@@ -637,6 +862,7 @@ static void close_sockets(struct recv_test *s)
 	close_fd(&s->other);
 	close_fd(&s->other_peer);
 	no_sockets(s);
+	put_shared(s);
 }
 
 static void cleanup(struct recv_test *s)
