@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test compare fuzz tree series sync check kernel image selftests
+.PHONY: help deps vmtest test compare fuzz bench tree series sync check kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,10 @@ compare: deps
 #:                STOCK, DEBUG, ARCH; LETTERS=brhlfg as sockmap_fuzz.c says
 fuzz: deps
 	@scripts/fuzz "$(TREE)" "$(ARCH)"
+
+#: make bench     what programs cost, in instructions and memory, stock and patched
+bench: deps
+	@scripts/bench "$(TREE)" "$(ARCH)"
 
 #: make tree      a git tree with the series on it, to work in; prints its path
 #: make series    export the tree's commits to patches/

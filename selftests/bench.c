@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What programs on a TCP socket cost: time for each record sent and received, for
+ * each attach and detach, and memory for each attached socket.
+ *
+ * Meant for a machine whose clock counts instructions (vmtest/vmtest -i): then a
+ * nanosecond is one. Prints a line a figure: name, tab, value; scripts/bench makes
+ * a table of them. What the kernel lacks is left out.
+ */
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "test_sockmap_recv.skel.h"
+
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define RECORDS 3000
+#define WARM_UP 300
+#define PAIRS 1000		/* attach and detach */
+#define SOCKETS 400		/* pairs of them, for the memory */
+
+static struct test_sockmap_recv *skel;
+
+static void die(const char *what)
+{
+	fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static long long now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+static void connect_pair(int *sk, int *peer)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	socklen_t len = sizeof(addr);
+
+	*peer = socket(AF_INET, SOCK_STREAM, 0);
+	if (listener < 0 || *peer < 0 || bind(listener, (void *)&addr, len) ||
+	    listen(listener, 1) || getsockname(listener, (void *)&addr, &len) ||
+	    connect(*peer, (void *)&addr, len))
+		die("socket");
+	*sk = accept(listener, NULL, NULL);
+	if (*sk < 0 || setsockopt(*peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
+		die("accept");
+	close(listener);
+}
+
+/* A way of putting programs on a socket */
+struct way {
+	const char *name;
+	bool parser;
+	bool direct;
+	bool none;
+	int links[2];
+};
+
+static int prog_fd(bool parser)
+{
+	return bpf_program__fd(parser ? skel->progs.prog_parser : skel->progs.prog_verdict);
+}
+
+static bool attach(struct way *w, int sk)
+{
+	int key = 0, map = bpf_map__fd(skel->maps.sock_map);
+
+	w->links[0] = -1;
+	w->links[1] = -1;
+	if (w->none)
+		return true;
+	if (!w->direct)
+		return !bpf_map_update_elem(map, &key, &sk, BPF_ANY);
+	if (w->parser)
+		w->links[0] = bpf_link_create(prog_fd(true), sk, BPF_SK_SKB_STREAM_PARSER, NULL);
+	w->links[1] = bpf_link_create(prog_fd(false), sk, BPF_SK_SKB_STREAM_VERDICT, NULL);
+	return w->links[1] >= 0 && (!w->parser || w->links[0] >= 0);
+}
+
+static void detach(struct way *w)
+{
+	int key = 0, i;
+
+	if (!w->none && !w->direct)
+		bpf_map_delete_elem(bpf_map__fd(skel->maps.sock_map), &key);
+	for (i = 0; i < ARRAY_SIZE(w->links); i++)
+		if (w->links[i] >= 0)
+			close(w->links[i]);
+}
+
+/* Which programs the map has, its sockets get. */
+static void prepare(struct way *w)
+{
+	int map = bpf_map__fd(skel->maps.sock_map);
+
+	bpf_prog_detach2(prog_fd(true), map, BPF_SK_SKB_STREAM_PARSER);
+	bpf_prog_detach2(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT);
+	if (w->none || w->direct)
+		return;
+	if ((w->parser && bpf_prog_attach(prog_fd(true), map, BPF_SK_SKB_STREAM_PARSER, 0)) ||
+	    bpf_prog_attach(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT, 0))
+		die("bpf_prog_attach");
+}
+
+static void transfer(int peer, int sk, int len, int records)
+{
+	static unsigned char rec[16384], buf[16384];
+
+	rec[0] = len >> 8;
+	rec[1] = len;
+	rec[2] = 'P';
+	while (records--) {
+		if (send(peer, rec, len, 0) != len ||
+		    recv(sk, buf, len, MSG_WAITALL) != len)
+			die("a record was not received");
+	}
+}
+
+static void bench_records(struct way *w, int len)
+{
+	int sk, peer;
+	long long t;
+
+	prepare(w);
+	connect_pair(&sk, &peer);
+	if (attach(w, sk)) {
+		transfer(peer, sk, len, WARM_UP);
+		t = now();
+		transfer(peer, sk, len, RECORDS);
+		printf("record of %d bytes, %s\t%lld\n", len, w->name, (now() - t) / RECORDS);
+		detach(w);
+	}
+	close(sk);
+	close(peer);
+}
+
+static void bench_attach(struct way *w)
+{
+	int i, sk, peer;
+	long long t;
+
+	prepare(w);
+	connect_pair(&sk, &peer);
+	t = now();
+	for (i = 0; i < PAIRS; i++) {
+		if (!attach(w, sk))
+			break;
+		detach(w);
+	}
+	if (i == PAIRS)
+		printf("attach and detach, %s\t%lld\n", w->name, (now() - t) / PAIRS);
+	close(sk);
+	close(peer);
+}
+
+static long slab_bytes(void)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	char line[100];
+	long kb = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Slab: %ld", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb * 1024;
+}
+
+/* All in one map: a slot is 8 bytes, and not counted. */
+static void bench_memory(struct way *w)
+{
+	static int sk[SOCKETS], peer[SOCKETS];
+	int i, map, n = 0;
+	long before;
+
+	prepare(w);
+	for (i = 0; i < SOCKETS; i++)
+		connect_pair(&sk[i], &peer[i]);
+	map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, NULL, 4, 4, SOCKETS, NULL);
+	if (map < 0 || bpf_prog_attach(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT, 0))
+		die("bpf_map_create");
+	before = slab_bytes();
+	for (i = 0; i < SOCKETS; i++)
+		n += w->direct ? attach(w, sk[i]) : !bpf_map_update_elem(map, &i, &sk[i], BPF_ANY);
+	if (n == SOCKETS)
+		printf("memory of a socket, %s\t%ld\n", w->name, (slab_bytes() - before) / SOCKETS);
+	close(map);
+	for (i = 0; i < SOCKETS; i++) {
+		close(sk[i]);
+		close(peer[i]);
+	}
+}
+
+int main(void)
+{
+	struct way ways[] = {
+		{ "plain", .none = true },
+		{ "sockmap verdict" },
+		{ "sockmap parser + verdict", .parser = true },
+		{ "direct verdict", .direct = true },
+		{ "direct parser + verdict", .parser = true, .direct = true },
+	};
+	static const int lens[] = { 64, 1024, 16384 };
+	int i, j;
+
+	skel = test_sockmap_recv__open_and_load();
+	if (!skel)
+		die("loading programs");
+	/* The machine has just booted. */
+	sleep(3);
+	for (j = 0; j < ARRAY_SIZE(lens); j++)
+		for (i = 0; i < ARRAY_SIZE(ways); i++)
+			bench_records(&ways[i], lens[j]);
+	for (i = 1; i < ARRAY_SIZE(ways); i++)
+		bench_attach(&ways[i]);
+	for (i = 1; i < ARRAY_SIZE(ways); i++)
+		if (!ways[i].parser)
+			bench_memory(&ways[i]);
+	return 0;
+}
