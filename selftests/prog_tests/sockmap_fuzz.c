@@ -4,7 +4,9 @@
  * A sequence is given by its number. One that fails is shortened, and printed as
  * steps that can be put into the table of sockmap_recv.
  *
- * SOCKMAP_FUZZ=SECONDS[,SEQUENCE[,LETTERS]] in the environment: how long (2
+ * And threads on one socket, each doing its own.
+ *
+ * SOCKMAP_FUZZ=SECONDS[,SEQUENCE[,LETTERS]] in the environment: how long each (2
  * seconds without), from which sequence on, and
  *   b, r, h   to compare what is read; poll(), FIONREAD and recv() as well;
  *             rcv_nxt - copied_seq, too
@@ -275,6 +277,153 @@ static bool fuzz(struct recv_test *s, __u64 nr, bool parser)
 	return false;
 }
 
+/* Threads on one socket. One sends, one reads, each in all ways; one has the socket
+ * join and leave the map, whose verdict passes everything; others look. Whatever
+ * comes between, what is read is what was sent.
+ */
+struct threads {
+	struct recv_test *s;
+	__u64 until;
+	__u64 sent;		/* bytes; the sender's own until it has ended */
+	__u64 got;
+	int joins;
+	bool ended;		/* all is read, or never will be */
+};
+
+static __u8 byte_at(__u64 at)
+{
+	return at * 2654435761U >> 13;
+}
+
+/* rnd() is for one thread. */
+static unsigned int some(__u32 *state, unsigned int below)
+{
+	*state = *state * 1664525 + 1013904223;
+	return (*state >> 8) % below;
+}
+
+static void *send_all(void *arg)
+{
+	static const char ways[] = { 0, 0, '^', '!', '%' };
+	struct threads *t = arg;
+	static __u8 buf[20000];
+	__u32 state = 1;
+	int i, n, len;
+	char how;
+
+	while (now_ms() < t->until && !READ_ONCE(t->ended)) {
+		len = 1 + some(&state, sizeof(buf));
+		for (i = 0; i < len; i++)
+			buf[i] = byte_at(t->sent + i);
+		how = ways[some(&state, sizeof(ways))];
+		if (how) {
+			/* nobody needs it any more */
+			if (READ_ONCE(t->got) == t->sent)
+				t->s->shared_len = 0;
+			if (t->s->shared_len + len > SHARED_SIZE)
+				how = 0;
+			else
+				memcpy(t->s->shared + t->s->shared_len, buf, len);
+		}
+		n = how ? send_shared(t->s, t->s->peer, how, t->s->shared_len, len) :
+			  send(t->s->peer, buf, len, 0);
+		if (how)
+			t->s->shared_len += len;
+		if (n <= 0)
+			break;
+		t->sent += n;
+	}
+	shutdown(t->s->peer, SHUT_WR);
+	return NULL;
+}
+
+static bool as_sent(struct threads *t, const __u8 *buf, int n)
+{
+	int i;
+
+	for (i = 0; i < n; i++)
+		if (buf[i] != byte_at(t->got + i))
+			return false;
+	return true;
+}
+
+static void *read_all(void *arg)
+{
+	struct threads *t = arg;
+	struct pollfd pfd = { .fd = t->s->sk, .events = POLLIN };
+	static __u8 buf[30000];
+	__u32 state = 2;
+	int n;
+
+	while (poll(&pfd, 1, 1000 * READ_TIMEOUT_SEC * (1 + t->s->patience)) == 1) {
+		n = read_by(t->s->sk, buf, 1 + some(&state, sizeof(buf)), "--su"[some(&state, 4)]);
+		if (!n || (n < 0 && errno != EAGAIN) || (n > 0 && !as_sent(t, buf, n)))
+			break;
+		if (n > 0)
+			WRITE_ONCE(t->got, t->got + n);
+	}
+	WRITE_ONCE(t->ended, true);
+	return NULL;
+}
+
+static void *join_and_leave(void *arg)
+{
+	struct threads *t = arg;
+	__u32 state = 3;
+
+	while (!READ_ONCE(t->ended)) {
+		t->joins += !bpf_map_update_elem(t->s->map, &u32(0), &u64(t->s->sk), BPF_ANY);
+		usleep(some(&state, 2000));
+		bpf_map_delete_elem(t->s->map, &u32(0));
+		usleep(some(&state, 2000));
+	}
+	return NULL;
+}
+
+static void *look(void *arg)
+{
+	struct threads *t = arg;
+	struct pollfd pfd = { .fd = t->s->sk, .events = POLLIN };
+	__u8 buf[100];
+	int n;
+
+	while (!READ_ONCE(t->ended)) {
+		poll(&pfd, 1, 10);
+		ioctl(t->s->sk, FIONREAD, &n);
+		recv(t->s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
+		rx_queue(t->s, t->s->sk);
+	}
+	return NULL;
+}
+
+static void run_threads(struct recv_test *s, int seconds)
+{
+	void *(*run[])(void *) = { send_all, read_all, join_and_leave, look };
+	struct threads t = { .s = s, .until = now_ms() + seconds * 1000ULL };
+	pthread_t threads[ARRAY_SIZE(run)];
+	int i, n = 0;
+
+	if (!setup(s, AF_INET, false) || !step(s, "L") || !get_shared(s) ||
+	    xbpf_prog_attach(bpf_program__fd(s->skel->progs.prog_pass), s->map,
+			     BPF_SK_SKB_STREAM_VERDICT, 0))
+		goto out;
+	if (strchr(letters, 'f')) {
+		s->patience = 20;
+		inject_faults(true);
+	}
+	for (; n < ARRAY_SIZE(run); n++)
+		if (!ASSERT_OK(pthread_create(&threads[n], NULL, run[n], &t), "pthread_create"))
+			break;
+	for (i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+	if (strchr(letters, 'f'))
+		inject_faults(false);
+	ASSERT_EQ(t.got, t.sent, "bytes read");
+	ASSERT_GT(t.joins, 0, "joined");
+out:
+	cleanup(s);
+}
+
 void test_sockmap_fuzz(void)
 {
 	const char *env = getenv("SOCKMAP_FUZZ");
@@ -283,10 +432,12 @@ void test_sockmap_fuzz(void)
 	static char given[16];
 	int seconds = 2;
 
-	if (!test__start_subtest("sequences"))
-		return;
 	if (env && sscanf(env, "%d,%llu,%15s", &seconds, &nr, given) == 3)
 		letters = given;
+	if (test__start_subtest("threads"))
+		run_threads(&recv_test, seconds);
+	if (!test__start_subtest("sequences"))
+		return;
 	first = nr;
 	until = now_ms() + seconds * 1000ULL;
 	do {

@@ -25,3 +25,9 @@ int prog_verdict(struct __sk_buff *skb)
 	}
 	return SK_DROP;
 }
+
+SEC("sk_skb/stream_verdict")
+int prog_pass(struct __sk_buff *skb)
+{
+	return SK_PASS;
+}
