@@ -10,7 +10,8 @@
  * seconds without), from which sequence on, and
  *   b, r, h   to compare what is read; poll(), FIONREAD and recv() as well;
  *             rcv_nxt - copied_seq, too
- *   l         to have the verdict lengthen and shorten records (brhl without)
+ *   w         to read, and to send, in all ways
+ *   l         to have the verdict lengthen and shorten records (brhwl without)
  *   f         to have allocations fail (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC);
  *             not with l, where the verdict drops what it cannot change
  *   g         to go on after a failure, until the time is up
@@ -32,7 +33,7 @@ static unsigned int rnd(unsigned int below)
 	return (rnd_state * 2685821657736338717ULL >> 33) % below;
 }
 
-static const char *letters = "brhl";
+static const char *letters = "brhwl";
 
 /* Is the step one that says something in this state? Sequences get there by
  * chance, or by having lost steps.
@@ -104,7 +105,8 @@ static void invent(struct recv_test *s, char *what)
 {
 	int n = length(), left = s->rec_len - s->rec_sent, all = readable(s);
 	static const char * const ways[] = { "", "+", "!", "%", "^" };
-	const char *how = ways[rnd(4) ? 0 : rnd(ARRAY_SIZE(ways))];
+	bool all_ways = strchr(letters, 'w');
+	const char *how = ways[rnd(4) ? 0 : rnd(all_ways ? ARRAY_SIZE(ways) : 2)];
 	char action = "PPPDDRTGC"[rnd(strchr(letters, 'l') ? 9 : 7)];
 
 	switch (rnd(16)) {
@@ -118,7 +120,7 @@ static void invent(struct recv_test *s, char *what)
 		sprintf(what, "/%d", left > 0 && rnd(2) ? 1 + rnd(left) : left);
 		break;
 	case 9 ... 10:
-		sprintf(what, "%c%d", "---~suz"[rnd(7)], all > 0 && rnd(2) ? 1 + rnd(all) : all);
+		sprintf(what, "%c%d", "---~suz"[rnd(all_ways ? 7 : 4)], all > 0 && rnd(2) ? 1 + rnd(all) : all);
 		break;
 	case 11:
 		sprintf(what, "I%d", n);
