@@ -120,7 +120,8 @@ static void invent(struct recv_test *s, char *what)
 		sprintf(what, "/%d", left > 0 && rnd(2) ? 1 + rnd(left) : left);
 		break;
 	case 9 ... 10:
-		sprintf(what, "%c%d", "---~suz"[rnd(all_ways ? 7 : 4)], all > 0 && rnd(2) ? 1 + rnd(all) : all);
+		sprintf(what, "%c%d", "---~suz"[rnd(all_ways ? 7 : 4)],
+			all > 0 && rnd(2) ? 1 + rnd(all) : all);
 		break;
 	case 11:
 		sprintf(what, "I%d", n);
