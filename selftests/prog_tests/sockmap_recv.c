@@ -541,6 +541,35 @@ out:
 	close(ep);
 }
 
+static bool signalled(sigset_t *set, int msec)
+{
+	struct timespec timeout = { .tv_sec = msec / 1000, .tv_nsec = msec % 1000 * 1000000 };
+
+	return sigtimedwait(set, NULL, &timeout) == SIGIO;
+}
+
+/* SIGIO is for what can be read */
+static void sigio(struct recv_test *s)
+{
+	sigset_t set, old;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGIO);
+	pthread_sigmask(SIG_BLOCK, &set, &old);
+	fcntl(s->sk, F_SETOWN, getpid());
+	fcntl(s->sk, F_SETFL, O_ASYNC);
+	run_steps(s, "D100 P100/50");
+	ASSERT_FALSE(signalled(&set, 0), "SIGIO for nothing to read");
+	run_steps(s, "/50");
+	ASSERT_TRUE(signalled(&set, READ_TIMEOUT_SEC * 1000), "SIGIO for a record");
+	run_steps(s, "R100 D100 P100/50");
+	ASSERT_FALSE(signalled(&set, 0), "SIGIO for nothing more to read");
+	fcntl(s->sk, F_SETFL, 0);
+	while (signalled(&set, 0))
+		;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 /* The largest record the parser admits, with a receive buffer that small */
 static void big_record(struct recv_test *s)
 {
@@ -741,6 +770,7 @@ static const struct {
 	{ "interrupted",	.run = interrupted },
 	{ "lowat",		.run = lowat },
 	{ "edge",		.run = edge },
+	{ "sigio",		.run = sigio },
 	{ "big_record",		.run = big_record },
 	{ "peek_trunc",		.run = peek_trunc },
 };
