@@ -541,6 +541,44 @@ out:
 	close(ep);
 }
 
+static bool event(int ep, int fd)
+{
+	struct epoll_event ev = {};
+
+	return epoll_wait(ep, &ev, 1, READ_TIMEOUT_SEC * 1000) == 1 && ev.data.fd == fd;
+}
+
+/* A listening socket in the map tells of connections, and these of their data. */
+static void listener(struct recv_test *s)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+	int fd = socket_loopback(s->family, SOCK_STREAM), client = -1, sk = -1;
+	int ep = epoll_create1(0);
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+
+	ev.data.fd = fd;
+	if (fd < 0 || xgetsockname(fd, sockaddr(&addr), &len) ||
+	    xbpf_map_update_elem(s->map, &u32(1), &u64(fd), BPF_ANY) ||
+	    !ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev), "epoll_ctl"))
+		goto out;
+	client = xsocket(s->family, SOCK_STREAM, 0);
+	if (client < 0 || xconnect(client, sockaddr(&addr), len) ||
+	    !ASSERT_TRUE(event(ep, fd), "a connection"))
+		goto out;
+	sk = xaccept_nonblock(fd, NULL, NULL);
+	ev.data.fd = sk;
+	if (sk < 0 || !ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, sk, &ev), "epoll_ctl"))
+		goto out;
+	xsend(client, "x", 1, 0);
+	ASSERT_TRUE(event(ep, sk), "its data");
+out:
+	close_fd(&client);
+	close_fd(&sk);
+	close_fd(&fd);
+	close(ep);
+}
+
 static bool signalled(sigset_t *set, int msec)
 {
 	struct timespec timeout = { .tv_sec = msec / 1000, .tv_nsec = msec % 1000 * 1000000 };
@@ -771,6 +809,7 @@ static const struct {
 	{ "lowat",		.run = lowat },
 	{ "edge",		.run = edge },
 	{ "sigio",		.run = sigio },
+	{ "listener",		.run = listener },
 	{ "big_record",		.run = big_record },
 	{ "peek_trunc",		.run = peek_trunc },
 };
