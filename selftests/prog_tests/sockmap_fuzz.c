@@ -11,6 +11,7 @@
  *   l         to have the verdict lengthen and shorten records (brhl without)
  *   f         to have allocations fail (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC);
  *             not with l, where the verdict drops what it cannot change
+ *   d         to attach the programs straight to the sockets
  *   g         to go on after a failure, until the time is up
  */
 #include "sockmap_recv.h"
@@ -178,7 +179,7 @@ static void inject_faults(bool on)
 static bool begin(struct recv_test *s, struct sequence *seq)
 {
 	seq->text[0] = 0;
-	if (!setup(s, seq->family, seq->parser))
+	if (!setup(s, seq->family, seq->parser, strchr(letters, 'd')))
 		return false;
 	s->quiet = true;
 	s->ready = strchr(letters, 'r');
@@ -266,20 +267,11 @@ static bool fuzz(struct recv_test *s, __u64 nr, bool parser)
 	return false;
 }
 
-void test_sockmap_fuzz(void)
+static void fuzz_for(int seconds, __u64 nr)
 {
-	const char *env = getenv("SOCKMAP_FUZZ");
-	__u64 nr = 1, first, until;
+	__u64 until = now_ms() + seconds * 1000ULL, first = nr;
 	bool ok, agree = true;
-	static char given[16];
-	int seconds = 2;
 
-	if (!test__start_subtest("sequences"))
-		return;
-	if (env && sscanf(env, "%d,%llu,%15s", &seconds, &nr, given) == 3)
-		letters = given;
-	first = nr;
-	until = now_ms() + seconds * 1000ULL;
 	do {
 		/* of each BATCH the first half with a parser */
 		ok = fuzz(&recv_test, nr, nr % BATCH < BATCH / 2);
@@ -291,4 +283,21 @@ void test_sockmap_fuzz(void)
 		cleanup(&recv_test);
 	printf("# sequences %llu to %llu\n", first, nr - 1);
 	ASSERT_TRUE(agree, "kernel and model agree");
+}
+
+void test_sockmap_fuzz(void)
+{
+	const char *env = getenv("SOCKMAP_FUZZ");
+	static char given[16];
+	int seconds = 2;
+	__u64 nr = 1;
+
+	if (env && sscanf(env, "%d,%llu,%15s", &seconds, &nr, given) == 3)
+		letters = given;
+	if (test__start_subtest("sequences"))
+		fuzz_for(seconds, nr);
+	if (!env && test__start_subtest("sequences_direct")) {
+		letters = "brhld";
+		fuzz_for(seconds, nr);
+	}
 }
