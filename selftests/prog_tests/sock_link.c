@@ -3,8 +3,10 @@
  * how long it lasts, and who inherits it. What is received then is in
  * sockmap_recv.
  */
-#include <linux/tcp.h>
-#include <linux/capability.h>
+#include <error.h>
+#include <poll.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,6 +21,7 @@
 #define WAIT_SEC 5
 
 static struct test_sock_link *skel;
+static const char zeros[32];
 
 static __u64 now_ms(void)
 {
@@ -95,7 +98,8 @@ static bool tcp_pair(int *sk, int *peer)
 {
 	int one = 1;
 
-	*sk = *peer = -1;
+	*sk = -1;
+	*peer = -1;
 	return !create_pair(AF_INET, SOCK_STREAM, sk, peer) &&
 	       !xsetsockopt(*peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
@@ -149,7 +153,7 @@ static void parser_first(void)
 	ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
 	verdict = attach(skel->progs.prog_judge, sk, 0);
 	check(sk, 0, 0);
-	ASSERT_EQ(send(peer, (char [27]){}, 27, 0), 27, "the other half");
+	ASSERT_EQ(send(peer, zeros, 27, 0), 27, "the other half");
 	check(sk, 30, 30);
 
 	/* and a skb verdict goes without one */
@@ -218,7 +222,7 @@ static void update(void)
 	ASSERT_EQ(send(peer, "\0\36Pxxxxxxx", 10, 0), 10, "ten of 30 bytes");
 	check(sk, 0, 0);
 	ASSERT_OK(bpf_link__update_program(parser, skel->progs.prog_parser_ten), "update");
-	ASSERT_EQ(send(peer, (char [20]){}, 20, 0), 20, "the other 20");
+	ASSERT_EQ(send(peer, zeros, 20, 0), 20, "the other 20");
 	check(sk, 30, 30);
 	send_record(peer, 'P', 20);
 	check(sk, 20, 20);
@@ -231,12 +235,12 @@ out:
 
 static void update_refused(void)
 {
+	LIBBPF_OPTS(bpf_link_update_opts, replace, .flags = BPF_F_REPLACE);
 	int drop = bpf_program__fd(skel->progs.prog_drop);
 	int pass = bpf_program__fd(skel->progs.prog_pass);
 	int msg = bpf_program__fd(skel->progs.prog_msg_pass);
 	int skb = bpf_program__fd(skel->progs.prog_skb);
 	int changes = bpf_program__fd(skel->progs.prog_parser_changes);
-	LIBBPF_OPTS(bpf_link_update_opts, replace, .flags = BPF_F_REPLACE);
 	struct bpf_link *parser = NULL, *link = NULL;
 	int sk, peer, fd;
 
@@ -671,7 +675,8 @@ static void other_kinds(void)
 	int i, sk, peer;
 
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
-		sk = peer = -1;
+		sk = -1;
+		peer = -1;
 		if (create_pair(kinds[i].family, kinds[i].type, &sk, &peer))
 			goto out;
 		link = attach(skel->progs.prog_drop, sk, 0);
@@ -694,6 +699,60 @@ out:
 	}
 }
 
+static int client_of(int fd)
+{
+	int one = 1, c = connect_to_fd(fd, WAIT_SEC * 1000);
+
+	if (c >= 0)
+		setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return c;
+}
+
+static void expect_event(int ep, int fd, const char *what)
+{
+	struct epoll_event ev = {};
+
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, WAIT_SEC * 1000), 1, what);
+	ASSERT_EQ(ev.data.fd, fd, what);
+}
+
+static void add_event(int ep, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.fd = fd };
+
+	ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev), "epoll_ctl");
+}
+
+/* A listening socket in a map with a verdict wakes who waits for connections, and
+ * these who waits for data.
+ */
+static void map_listener(void)
+{
+	int map = bpf_map__fd(skel->maps.sock_map);
+	int c = -1, sk = -1, ep = epoll_create1(0);
+	int fd = socket_loopback(AF_INET, SOCK_STREAM);
+	struct bpf_link *link;
+
+	link = bpf_program__attach_sockmap(skel->progs.prog_drop, map);
+	if (!ASSERT_OK_PTR(link, "attach to map"))
+		goto out;
+	xbpf_map_update_elem(map, &u32(0), &u64(fd), BPF_ANY);
+	add_event(ep, fd);
+	c = client_of(fd);
+	expect_event(ep, fd, "connection");
+	sk = accept(fd, NULL, NULL);
+	add_event(ep, sk);
+	send_record(c, 'P', 30);
+	expect_event(ep, sk, "data");
+	check(sk, 0, 30);
+out:
+	bpf_map_delete_elem(map, &u32(0));
+	bpf_link__destroy(link);
+	close_pair(sk, c);
+	close(ep);
+	close(fd);
+}
+
 struct listener {
 	struct bpf_link *parser;
 	struct bpf_link *verdict;
@@ -702,7 +761,7 @@ struct listener {
 
 static bool listen_judged(struct listener *l, int family)
 {
-	l->parser = l->verdict = NULL;
+	memset(l, 0, sizeof(*l));
 	l->fd = socket_loopback(family, SOCK_STREAM);
 	if (l->fd < 0)
 		return false;
@@ -717,15 +776,6 @@ static void unlisten(struct listener *l)
 	bpf_link__destroy(l->parser);
 	if (l->fd >= 0)
 		close(l->fd);
-}
-
-static int client_of(int fd)
-{
-	int one = 1, c = connect_to_fd(fd, WAIT_SEC * 1000);
-
-	if (c >= 0)
-		setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	return c;
 }
 
 /* Of what is sent before accept(), and after */
@@ -998,12 +1048,12 @@ static void add_sockops(void)
 		{ BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, false },
 	};
 	int i, cg, server, c, sk, other;
-	struct test_sock_link_add *adders;
+	struct test_sock_link_add *adders = NULL;
 	struct bpf_link *attached = NULL;
 	struct listener l;
 
-	server = socket_loopback(AF_INET, SOCK_STREAM);
 	cg = test__join_cgroup("/sock_link");
+	server = socket_loopback(AF_INET, SOCK_STREAM);
 	if (!load_adders(&adders, &l) || !ASSERT_GE(cg, 0, "cgroup"))
 		goto out;
 	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
@@ -1011,6 +1061,7 @@ static void add_sockops(void)
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
 		adders->bss->op = ops[i].op;
+		memset(adders->bss->errs, -1, sizeof(adders->bss->errs));
 		c = client_of(server);
 		sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
 		ASSERT_OK(adders->bss->errs[0], "add the parser");
@@ -1052,13 +1103,13 @@ out:
 
 static void add_lookup(void)
 {
-	struct test_sock_link_add *adders;
+	static char pkt[64];
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = pkt, .data_size_in = sizeof(pkt));
+	struct test_sock_link_add *adders = NULL;
 	struct sockaddr_in local, remote;
 	socklen_t len = sizeof(local);
-	char pkt[64] = {};
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = pkt, .data_size_in = sizeof(pkt));
+	struct listener l = { .fd = -1 };
 	int sk, peer, prog;
-	struct listener l;
 
 	if (!tcp_pair(&sk, &peer) || !load_adders(&adders, &l))
 		goto out;
@@ -1106,8 +1157,8 @@ static bool racing(void)
 static void race_link(struct bpf_program *prog, struct bpf_program *other, int fd,
 		      __u32 flags)
 {
-	enum bpf_attach_type type = bpf_program__expected_attach_type(prog);
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
+	enum bpf_attach_type type = bpf_program__expected_attach_type(prog);
 	struct bpf_link_info info = {};
 	__u32 i = 0, len = sizeof(info);
 
@@ -1229,6 +1280,7 @@ static void race(void)
 static const struct {
 	const char *name;
 	void (*run)(void);
+	bool no_links;
 } tests[] = {
 	{ "attach_detach",	attach_detach },
 	{ "parser_first",	parser_first },
@@ -1243,6 +1295,7 @@ static const struct {
 	{ "refused",		refusals_of_all },
 	{ "privileges",		privileges },
 	{ "other_kinds",	other_kinds },
+	{ "map_listener",	map_listener, .no_links = true },
 	{ "inherit",		inherit },
 	{ "inherit_v6",		inherit_v6 },
 	{ "inherit_mapped",	inherit_mapped },
@@ -1263,7 +1316,9 @@ void test_sock_link(void)
 		if (!test__start_subtest(tests[i].name))
 			continue;
 		skel = test_sock_link__open_and_load();
-		if (ASSERT_OK_PTR(skel, "open_and_load"))
+		if (ASSERT_OK_PTR(skel, "open_and_load") &&
+		    (tests[i].no_links ||
+		     ASSERT_OK(refused(skel->progs.prog_pass, 0, BPF_F_SOCK_NONE), "link")))
 			tests[i].run();
 		test_sock_link__destroy(skel);
 	}

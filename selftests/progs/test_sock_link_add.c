@@ -12,9 +12,9 @@ struct bpf_sock_ops_kern {
 	int unused;
 };
 
-extern int bpf_sock_link_add(struct sock *sk, __u32 link_id) __ksym;
-extern int bpf_sock_ops_link_add(struct bpf_sock_ops_kern *skops, __u32 link_id) __ksym;
-extern void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
+int bpf_sock_link_add(struct sock *sk, __u32 link_id) __ksym;
+int bpf_sock_ops_link_add(struct bpf_sock_ops_kern *skops, __u32 link_id) __ksym;
+void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
 
 __u32 op;
 __u32 links[2];
