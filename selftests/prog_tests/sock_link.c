@@ -1103,8 +1103,7 @@ out:
 
 static void add_lookup(void)
 {
-	static char pkt[64];
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = pkt, .data_size_in = sizeof(pkt));
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = zeros, .data_size_in = sizeof(zeros));
 	struct test_sock_link_add *adders = NULL;
 	struct sockaddr_in local, remote;
 	socklen_t len = sizeof(local);
