@@ -1025,11 +1025,12 @@ out:
 }
 
 /* Links of no socket, for programs to add theirs */
-static bool load_adders(struct test_sock_link_add **adders, struct listener *l)
+static bool load_adders(struct test_sock_link_add **adders, struct listener *l,
+			__u32 flags)
 {
 	l->fd = -1;
-	l->parser = attach(skel->progs.prog_parser, 0, BPF_F_SOCK_NONE);
-	l->verdict = attach(skel->progs.prog_judge, 0, BPF_F_SOCK_NONE);
+	l->parser = attach(skel->progs.prog_parser, 0, BPF_F_SOCK_NONE | flags);
+	l->verdict = attach(skel->progs.prog_judge, 0, BPF_F_SOCK_NONE | flags);
 	*adders = test_sock_link_add__open_and_load();
 	if (!l->parser || !l->verdict || !ASSERT_OK_PTR(*adders, "open_and_load"))
 		return false;
@@ -1054,7 +1055,7 @@ static void add_sockops(void)
 
 	cg = test__join_cgroup("/sock_link");
 	server = socket_loopback(AF_INET, SOCK_STREAM);
-	if (!load_adders(&adders, &l) || !ASSERT_GE(cg, 0, "cgroup"))
+	if (!load_adders(&adders, &l, 0) || !ASSERT_GE(cg, 0, "cgroup"))
 		goto out;
 	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
 	if (!ASSERT_OK_PTR(attached, "attach_cgroup"))
@@ -1101,6 +1102,41 @@ out:
 	close(server);
 }
 
+/* Whoever listens, and who connects to them */
+static void add_listen(void)
+{
+	struct test_sock_link_add *adders = NULL;
+	struct bpf_link *attached = NULL;
+	int c = -1, sk = -1, cg;
+	struct listener l;
+
+	cg = test__join_cgroup("/sock_link");
+	if (!load_adders(&adders, &l, BPF_F_SOCK_INHERIT) || !ASSERT_GE(cg, 0, "cgroup"))
+		goto out;
+	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
+	if (!ASSERT_OK_PTR(attached, "attach_cgroup"))
+		goto out;
+	adders->bss->op = BPF_SOCK_OPS_TCP_LISTEN_CB;
+	memset(adders->bss->errs, -1, sizeof(adders->bss->errs));
+	l.fd = socket_loopback(AF_INET, SOCK_STREAM);
+	ASSERT_OK(adders->bss->errs[0], "add the parser");
+	ASSERT_OK(adders->bss->errs[1], "add the verdict");
+	adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
+	c = client_of(l.fd);
+	ASSERT_EQ(adders->bss->errs[1], -EINVAL, "add a connection");
+	send_record(c, 'D', 30);
+	send_record(c, 'P', 40);
+	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+	check(sk, 70, 40);
+	ASSERT_EQ(link_info(l.verdict).sock.count, 2, "count");
+out:
+	close_pair(sk, c);
+	bpf_link__destroy(attached);
+	test_sock_link_add__destroy(adders);
+	unlisten(&l);
+	close(cg);
+}
+
 static void add_lookup(void)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = zeros, .data_size_in = sizeof(zeros));
@@ -1110,7 +1146,7 @@ static void add_lookup(void)
 	struct listener l = { .fd = -1 };
 	int sk, peer, prog;
 
-	if (!tcp_pair(&sk, &peer) || !load_adders(&adders, &l))
+	if (!tcp_pair(&sk, &peer) || !load_adders(&adders, &l, 0))
 		goto out;
 	getsockname(sk, (void *)&local, &len);
 	getpeername(sk, (void *)&remote, &len);
@@ -1303,6 +1339,7 @@ static const struct {
 	{ "inherit_update",	inherit_update },
 	{ "inherit_detach",	inherit_detach },
 	{ "add_sockops",	add_sockops },
+	{ "add_listen",		add_listen },
 	{ "add_lookup",		add_lookup },
 	{ "race",		race },
 };
