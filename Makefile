@@ -25,7 +25,7 @@ compare: deps
 	@scripts/in-tree "$(TREE)" compare
 
 #: make fuzz      random sequences for TIME=60 seconds, from number SEED=1 on, with
-#:                STOCK, DEBUG, ARCH; LETTERS=brhwlfg as sockmap_fuzz.c says
+#:                STOCK, DEBUG, ARCH; LETTERS=brhwldfg as sockmap_fuzz.c says
 fuzz: deps
 	@scripts/fuzz "$(TREE)" "$(ARCH)"
 

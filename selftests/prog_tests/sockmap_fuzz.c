@@ -14,6 +14,7 @@
  *   l         to have the verdict lengthen and shorten records (brhwl without)
  *   f         to have allocations fail (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC);
  *             not with l, where the verdict drops what it cannot change
+ *   d         to attach the programs straight to the sockets
  *   g         to go on after a failure, until the time is up
  */
 #include "sockmap_recv.h"
@@ -192,7 +193,7 @@ static void inject_faults(bool on)
 static bool begin(struct recv_test *s, struct sequence *seq)
 {
 	seq->text[0] = 0;
-	if (!setup(s, seq->family, seq->parser))
+	if (!setup(s, seq->family, seq->parser, strchr(letters, 'd')))
 		return false;
 	s->quiet = true;
 	s->ready = strchr(letters, 'r');
@@ -375,9 +376,9 @@ static void *join_and_leave(void *arg)
 	__u32 state = 3;
 
 	while (!READ_ONCE(t->ended)) {
-		t->joins += !bpf_map_update_elem(t->s->map, &u32(0), &u64(t->s->sk), BPF_ANY);
+		t->joins += !join(t->s, 0, t->s->sk);
 		usleep(some(&state, 2000));
-		bpf_map_delete_elem(t->s->map, &u32(0));
+		leave(t->s, 0);
 		usleep(some(&state, 2000));
 	}
 	return NULL;
@@ -406,9 +407,10 @@ static void run_threads(struct recv_test *s, int seconds)
 	pthread_t threads[ARRAY_SIZE(run)];
 	int i, n = 0;
 
-	if (!setup(s, AF_INET, false) || !step(s, "L") || !get_shared(s) ||
-	    xbpf_prog_attach(bpf_program__fd(s->skel->progs.prog_pass), s->map,
-			     BPF_SK_SKB_STREAM_VERDICT, 0))
+	if (!setup(s, AF_INET, false, strchr(letters, 'd')) || !step(s, "L") || !get_shared(s))
+		goto out;
+	s->pass_all = true;
+	if (!attach(s))
 		goto out;
 	if (strchr(letters, 'f')) {
 		s->patience = 20;
@@ -427,22 +429,11 @@ out:
 	cleanup(s);
 }
 
-void test_sockmap_fuzz(void)
+static void fuzz_for(int seconds, __u64 nr)
 {
-	const char *env = getenv("SOCKMAP_FUZZ");
-	__u64 nr = 1, first, until;
+	__u64 until = now_ms() + seconds * 1000ULL, first = nr;
 	bool ok, agree = true;
-	static char given[16];
-	int seconds = 2;
 
-	if (env && sscanf(env, "%d,%llu,%15s", &seconds, &nr, given) == 3)
-		letters = given;
-	if (test__start_subtest("threads"))
-		run_threads(&recv_test, seconds);
-	if (!test__start_subtest("sequences"))
-		return;
-	first = nr;
-	until = now_ms() + seconds * 1000ULL;
 	do {
 		/* of each BATCH the first half with a parser */
 		ok = fuzz(&recv_test, nr, nr % BATCH < BATCH / 2);
@@ -454,4 +445,26 @@ void test_sockmap_fuzz(void)
 		cleanup(&recv_test);
 	printf("# sequences %llu to %llu\n", first, nr - 1);
 	ASSERT_TRUE(agree, "kernel and model agree");
+}
+
+void test_sockmap_fuzz(void)
+{
+	const char *env = getenv("SOCKMAP_FUZZ");
+	static char given[16];
+	int seconds = 2;
+	__u64 nr = 1;
+
+	if (env && sscanf(env, "%d,%llu,%15s", &seconds, &nr, given) == 3)
+		letters = given;
+	if (test__start_subtest("sequences"))
+		fuzz_for(seconds, nr);
+	if (test__start_subtest("threads"))
+		run_threads(&recv_test, seconds);
+	if (env)
+		return;
+	letters = "brhwld";
+	if (test__start_subtest("sequences_direct"))
+		fuzz_for(seconds, nr);
+	if (test__start_subtest("threads_direct"))
+		run_threads(&recv_test, seconds);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What is received on a TCP socket in a sockmap with a verdict, and mostly a
- * stream parser.
+ * stream parser; or with these attached straight to it.
  */
 #include <linux/if_packet.h>
 #include <net/if.h>
@@ -814,9 +814,9 @@ static const struct {
 	{ "peek_trunc",		.run = peek_trunc },
 };
 
-static void run_once(int i, int family)
+static void run_once(int i, int family, bool direct)
 {
-	if (!setup(&recv_test, family, !tests[i].no_parser))
+	if (!setup(&recv_test, family, !tests[i].no_parser, direct))
 		goto out;
 	recv_test.ready = tests[i].ready;
 	if (tests[i].run)
@@ -827,26 +827,36 @@ out:
 	cleanup(&recv_test);
 }
 
-static void run_test(int i, int family)
+static void run_test(int i, int family, bool direct)
 {
 	int tries = 10;
 
 	do {
-		run_once(i, family);
+		run_once(i, family, direct);
 	} while (recv_test.again && --tries);
 	ASSERT_FALSE(recv_test.again, "a worker that waits");
 }
 
-void test_sockmap_recv(void)
+static void run_tests(bool direct)
 {
 	char name[64];
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(tests); i++) {
 		if (test__start_subtest(tests[i].name))
-			run_test(i, AF_INET);
+			run_test(i, AF_INET, direct);
 		snprintf(name, sizeof(name), "%s_v6", tests[i].name);
 		if (!tests[i].v4 && test__start_subtest(name))
-			run_test(i, AF_INET6);
+			run_test(i, AF_INET6, direct);
 	}
+}
+
+void test_sockmap_recv(void)
+{
+	run_tests(false);
+}
+
+void test_sock_link_recv(void)
+{
+	run_tests(true);
 }

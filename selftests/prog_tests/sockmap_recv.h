@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* A TCP socket in a sockmap, driven by steps, and a model of what it receives.
+ * Or one that has its programs by links of its own, and is in the map for others
+ * to redirect to.
  *
  * Whatever the verdicts, however the stream is cut, and whenever the socket
  * joins or leaves the map: the application reads exactly what was passed, or
@@ -38,6 +40,9 @@
 struct recv_test {
 	struct test_sockmap_recv *skel;
 	int map;
+	bool direct;		/* programs by links, not by the map */
+	bool pass_all;		/* whatever a record says */
+	struct bpf_link *links[2][2]; /* of sk and other: parser, verdict */
 	int family;
 	int sk;			/* in slot 0 of the map: the one looked at */
 	int peer;		/* sends records to sk */
@@ -715,6 +720,54 @@ static bool release_worker(struct recv_test *s)
 	       !s->again;
 }
 
+static void detach_links(struct recv_test *s, int slot)
+{
+	int i;
+
+	for (i = 1; i >= 0; i--) {
+		bpf_link__destroy(s->links[slot][i]);
+		s->links[slot][i] = NULL;
+	}
+}
+
+static struct bpf_program *verdict(struct recv_test *s)
+{
+	return s->pass_all ? s->skel->progs.prog_pass : s->skel->progs.prog_verdict;
+}
+
+/* The parser first: from then on, nothing is judged without it. */
+static int attach_links(struct recv_test *s, int slot, int fd)
+{
+	struct bpf_program *progs[] = {
+		s->skel->progs.prog_parser,
+		verdict(s),
+	};
+	int i;
+
+	for (i = !s->parser; i < 2; i++) {
+		s->links[slot][i] = bpf_program__attach_sock(progs[i], fd, NULL);
+		if (!s->links[slot][i]) {
+			i = -errno;
+			detach_links(s, slot);
+			return i;
+		}
+	}
+	return 0;
+}
+
+static int join(struct recv_test *s, int slot, int fd)
+{
+	int err = bpf_map_update_elem(s->map, &u32(slot), &u64(fd), BPF_ANY);
+
+	return err || !s->direct ? err : attach_links(s, slot, fd);
+}
+
+static int leave(struct recv_test *s, int slot)
+{
+	detach_links(s, slot);
+	return bpf_map_delete_elem(s->map, &u32(slot));
+}
+
 /* Steps, each followed by a comparison with the model:
  *
  * P, D, R, T<n>  a record of n bytes to pass, to drop, to redirect to the other
@@ -779,12 +832,12 @@ static bool step(struct recv_test *s, const char *what)
 		return read_unread(s, n, op);
 	case 'L':
 		s->joined = false;
-		return !xbpf_map_delete_elem(s->map, &u32(0));
+		return same(s, leave(s, 0), 0, "leaving");
 	case 'A':
 		/* It is judged at once: nothing comes later */
 		received(s);
 		do {
-			n = bpf_map_update_elem(s->map, &u32(0), &u64(s->sk), BPF_ANY);
+			n = join(s, 0, s->sk);
 		} while (n == -ENOMEM && s->patience);
 		if (!same(s, n, 0, "joining"))
 			return false;
@@ -813,9 +866,10 @@ static bool step(struct recv_test *s, const char *what)
 static bool attach(struct recv_test *s)
 {
 	int parser = bpf_program__fd(s->skel->progs.prog_parser);
-	int verdict = bpf_program__fd(s->skel->progs.prog_verdict);
 	int err;
 
+	if (s->direct)
+		return true;
 	err = s->parser ? bpf_prog_attach(parser, s->map, BPF_SK_SKB_STREAM_PARSER, 0) : 0;
 	if (err == -EOPNOTSUPP) {
 		printf("%s:SKIP:no CONFIG_BPF_STREAM_PARSER\n", __func__);
@@ -824,7 +878,8 @@ static bool attach(struct recv_test *s)
 	}
 	if (err)
 		return ASSERT_FAIL("no parser: %d", err);
-	return !xbpf_prog_attach(verdict, s->map, BPF_SK_SKB_STREAM_VERDICT, 0);
+	return !xbpf_prog_attach(bpf_program__fd(verdict(s)), s->map,
+				 BPF_SK_SKB_STREAM_VERDICT, 0);
 }
 
 static void no_sockets(struct recv_test *s)
@@ -835,7 +890,7 @@ static void no_sockets(struct recv_test *s)
 	s->other_peer = -1;
 }
 
-static bool setup(struct recv_test *s, int family, bool parser)
+static bool setup(struct recv_test *s, int family, bool parser, bool direct)
 {
 	struct test_sockmap_recv *skel = s->skel;
 	int one = 1;
@@ -844,6 +899,7 @@ static bool setup(struct recv_test *s, int family, bool parser)
 	s->skel = skel;
 	s->family = family;
 	s->parser = parser;
+	s->direct = direct;
 	no_sockets(s);
 
 	if (!s->skel)
@@ -860,7 +916,8 @@ static bool setup(struct recv_test *s, int family, bool parser)
 	    xsetsockopt(s->other_peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
 		return false;
 
-	if (!attach(s) || add_to_sockmap(s->map, s->sk, s->other))
+	if (!attach(s) || !same(s, join(s, 0, s->sk), 0, "joining") ||
+	    !same(s, join(s, 1, s->other), 0, "joining"))
 		return false;
 	s->joined = true;
 	return true;
@@ -872,6 +929,8 @@ static void close_sockets(struct recv_test *s)
 	close_fd(&s->peer);
 	close_fd(&s->other);
 	close_fd(&s->other_peer);
+	detach_links(s, 0);
+	detach_links(s, 1);
 	no_sockets(s);
 	put_shared(s);
 }

@@ -1,0 +1,1370 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Links that attach programs straight to a socket: what can be attached where,
+ * how long it lasts, and who inherits it. What is received then is in
+ * sockmap_recv.
+ */
+#include <error.h>
+#include <poll.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "test_progs.h"
+#include "cgroup_helpers.h"
+#include "network_helpers.h"
+#include "sockmap_helpers.h"
+#include "test_sock_link.skel.h"
+#include "test_sock_link_add.skel.h"
+
+#define WAIT_SEC 5
+
+static struct test_sock_link *skel;
+static const char zeros[32];
+
+static __u64 now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
+
+static struct bpf_link *try_attach(struct bpf_program *prog, int fd, __u32 flags)
+{
+	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = flags);
+
+	return bpf_program__attach_sock(prog, fd, &opts);
+}
+
+static struct bpf_link *attach(struct bpf_program *prog, int fd, __u32 flags)
+{
+	struct bpf_link *link = try_attach(prog, fd, flags);
+
+	ASSERT_OK_PTR(link, "attach");
+	return link;
+}
+
+/* The error it is refused with, 0 if not */
+static int refused(struct bpf_program *prog, int fd, __u32 flags)
+{
+	struct bpf_link *link = try_attach(prog, fd, flags);
+	int err = link ? 0 : -errno;
+
+	bpf_link__destroy(link);
+	return err;
+}
+
+static struct bpf_link_info link_info(struct bpf_link *link)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+
+	ASSERT_OK(bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len), "link info");
+	return info;
+}
+
+/* A record of @len bytes, as sockmap_records.h has it */
+static bool send_record(int fd, char action, int len)
+{
+	__u8 rec[256] = { len >> 8, len, action };
+
+	return ASSERT_EQ(send(fd, rec, len, MSG_EOR), len, "send");
+}
+
+static void wait_judged(__u64 bytes)
+{
+	__u64 until = now_ms() + WAIT_SEC * 1000;
+
+	while (READ_ONCE(skel->bss->judged_bytes) < bytes && now_ms() < until)
+		sched_yield();
+	ASSERT_EQ(skel->bss->judged_bytes, bytes, "judged bytes");
+}
+
+/* The programs have seen so many bytes in all, and the socket reads @len. */
+static void check(int fd, __u64 judged_bytes, int len)
+{
+	char buf[1024];
+	int n, got = 0;
+
+	wait_judged(judged_bytes);
+	while (got < len) {
+		n = recv_timeout(fd, buf, sizeof(buf), MSG_DONTWAIT, WAIT_SEC);
+		if (n <= 0)
+			break;
+		got += n;
+	}
+	ASSERT_EQ(got, len, "bytes read");
+	ASSERT_EQ(recv(fd, buf, sizeof(buf), MSG_DONTWAIT), -1, "more to read");
+	skel->bss->judged_bytes = 0;
+}
+
+static bool tcp_pair(int *sk, int *peer)
+{
+	int one = 1;
+
+	*sk = -1;
+	*peer = -1;
+	return !create_pair(AF_INET, SOCK_STREAM, sk, peer) &&
+	       !xsetsockopt(*peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+static void close_pair(int sk, int peer)
+{
+	if (sk >= 0)
+		close(sk);
+	if (peer >= 0)
+		close(peer);
+}
+
+/* Attached, a verdict judges; what was there before, too. Detached, it does not. */
+static void attach_detach(void)
+{
+	struct bpf_link *link;
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	send_record(peer, 'P', 20);
+	link = attach(skel->progs.prog_drop, sk, 0);
+	send_record(peer, 'P', 30);
+	check(sk, 50, 0);
+	bpf_link__destroy(link);
+	send_record(peer, 'P', 30);
+	check(sk, 0, 30);
+
+	link = attach(skel->progs.prog_pass, sk, 0);
+	send_record(peer, 'P', 40);
+	check(sk, 40, 40);
+	ASSERT_OK(bpf_link__detach(link), "detach");
+	send_record(peer, 'P', 50);
+	check(sk, 0, 50);
+	bpf_link__destroy(link);
+out:
+	close_pair(sk, peer);
+}
+
+/* Parser, then verdict: not a byte is judged without the parser. */
+static void parser_first(void)
+{
+	struct bpf_link *parser = NULL, *verdict = NULL;
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	send_record(peer, 'P', 30);
+	parser = attach(skel->progs.prog_parser, sk, 0);
+	check(sk, 0, 30);
+	ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
+	verdict = attach(skel->progs.prog_judge, sk, 0);
+	check(sk, 0, 0);
+	ASSERT_EQ(send(peer, zeros, 27, 0), 27, "the other half");
+	check(sk, 30, 30);
+
+	/* and a skb verdict goes without one */
+	bpf_link__destroy(verdict);
+	verdict = NULL;
+	ASSERT_EQ(refused(skel->progs.prog_skb, sk, 0), -EBUSY, "skb verdict");
+	bpf_link__destroy(parser);
+	parser = NULL;
+
+	verdict = attach(skel->progs.prog_judge, sk, 0);
+	ASSERT_EQ(refused(skel->progs.prog_parser, sk, 0), -EBUSY, "parser after verdict");
+out:
+	bpf_link__destroy(verdict);
+	bpf_link__destroy(parser);
+	close_pair(sk, peer);
+}
+
+/* Without its parser, the verdict waits for another. */
+static void parser_gone(void)
+{
+	struct bpf_link *parser = NULL, *verdict = NULL;
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	parser = attach(skel->progs.prog_parser, sk, 0);
+	verdict = attach(skel->progs.prog_judge, sk, 0);
+	bpf_link__destroy(parser);
+	send_record(peer, 'P', 30);
+	check(sk, 0, 0);
+	parser = attach(skel->progs.prog_parser, sk, 0);
+	check(sk, 30, 30);
+
+	bpf_link__destroy(parser);
+	parser = NULL;
+	send_record(peer, 'D', 40);
+	check(sk, 0, 0);
+	bpf_link__destroy(verdict);
+	verdict = NULL;
+	check(sk, 0, 40);
+out:
+	bpf_link__destroy(verdict);
+	bpf_link__destroy(parser);
+	close_pair(sk, peer);
+}
+
+/* An update counts from the next record on. */
+static void update(void)
+{
+	struct bpf_link *parser = NULL, *verdict = NULL;
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	parser = attach(skel->progs.prog_parser, sk, 0);
+	verdict = attach(skel->progs.prog_drop, sk, 0);
+	send_record(peer, 'P', 30);
+	check(sk, 30, 0);
+	send_record(peer, 'P', 40);
+	check(sk, 40, 0);
+	ASSERT_OK(bpf_link__update_program(verdict, skel->progs.prog_pass), "update");
+	send_record(peer, 'D', 50);
+	check(sk, 50, 50);
+
+	/* A record begun is as long as the old parser said. */
+	ASSERT_EQ(send(peer, "\0\36Pxxxxxxx", 10, 0), 10, "ten of 30 bytes");
+	check(sk, 0, 0);
+	ASSERT_OK(bpf_link__update_program(parser, skel->progs.prog_parser_ten), "update");
+	ASSERT_EQ(send(peer, zeros, 20, 0), 20, "the other 20");
+	check(sk, 30, 30);
+	send_record(peer, 'P', 20);
+	check(sk, 20, 20);
+	ASSERT_EQ(skel->bss->judged, 6, "records");
+out:
+	bpf_link__destroy(verdict);
+	bpf_link__destroy(parser);
+	close_pair(sk, peer);
+}
+
+static void update_refused(void)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, replace, .flags = BPF_F_REPLACE);
+	int drop = bpf_program__fd(skel->progs.prog_drop);
+	int pass = bpf_program__fd(skel->progs.prog_pass);
+	int msg = bpf_program__fd(skel->progs.prog_msg_pass);
+	int skb = bpf_program__fd(skel->progs.prog_skb);
+	int changes = bpf_program__fd(skel->progs.prog_parser_changes);
+	struct bpf_link *parser = NULL, *link = NULL;
+	int sk, peer, fd;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	parser = attach(skel->progs.prog_parser, sk, 0);
+	link = attach(skel->progs.prog_drop, sk, 0);
+	fd = bpf_link__fd(link);
+	ASSERT_EQ(bpf_link_update(fd, msg, NULL), -EINVAL, "other type");
+	ASSERT_EQ(bpf_link_update(fd, skb, NULL), -EINVAL, "other attach type");
+	ASSERT_EQ(bpf_link_update(bpf_link__fd(parser), changes, NULL), -EINVAL,
+		  "parser that changes packets");
+	replace.old_prog_fd = pass;
+	ASSERT_EQ(bpf_link_update(fd, pass, &replace), -EPERM, "wrong old program");
+	replace.old_prog_fd = drop;
+	ASSERT_OK(bpf_link_update(fd, pass, &replace), "right old program");
+	ASSERT_OK(bpf_link__detach(link), "detach");
+	ASSERT_EQ(bpf_link_update(fd, drop, NULL), -ENOLINK, "after detach");
+	bpf_link__destroy(link);
+
+	link = attach(skel->progs.prog_drop, sk, 0);
+	close_fd(&sk);
+	sk = -1;
+	ASSERT_EQ(bpf_link_update(bpf_link__fd(link), pass, NULL), -ENOLINK, "after close");
+out:
+	bpf_link__destroy(link);
+	bpf_link__destroy(parser);
+	close_pair(sk, peer);
+}
+
+static void fdinfo_has(struct bpf_link *link, const char *what)
+{
+	char path[64], buf[1024] = {};
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", bpf_link__fd(link));
+	fd = open(path, O_RDONLY);
+	if (!ASSERT_GE(fd, 0, "open fdinfo"))
+		return;
+	ASSERT_GT(read(fd, buf, sizeof(buf) - 1), 0, "read fdinfo");
+	ASSERT_HAS_SUBSTR(buf, what, "fdinfo");
+	close(fd);
+}
+
+/* The link says which socket it is on, and that it is on none. */
+static void info(void)
+{
+	struct bpf_link_info info;
+	struct bpf_link *link = NULL;
+	socklen_t len = sizeof(__u64);
+	char want[64];
+	__u64 cookie;
+	struct stat st;
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	link = attach(skel->progs.prog_drop, sk, BPF_F_SOCK_ZEROCOPY);
+	if (!link)
+		goto out;
+	xgetsockopt(sk, SOL_SOCKET, SO_COOKIE, &cookie, &len);
+	ASSERT_OK(stat("/proc/self/ns/net", &st), "stat");
+	info = link_info(link);
+	ASSERT_EQ(info.type, BPF_LINK_TYPE_SOCK, "type");
+	ASSERT_EQ(info.sock.cookie, cookie, "cookie");
+	ASSERT_EQ(info.sock.netns_ino, st.st_ino, "netns_ino");
+	ASSERT_EQ(info.sock.attach_type, BPF_SK_SKB_STREAM_VERDICT, "attach_type");
+	ASSERT_EQ(info.sock.flags, BPF_F_SOCK_ZEROCOPY, "flags");
+	ASSERT_EQ(info.sock.count, 1, "count");
+	snprintf(want, sizeof(want), "cookie:\t%llu\n", cookie);
+	fdinfo_has(link, want);
+
+	close_fd(&sk);
+	sk = -1;
+	info = link_info(link);
+	ASSERT_EQ(info.sock.cookie, 0, "cookie after close");
+	ASSERT_EQ(info.sock.netns_ino, 0, "netns_ino after close");
+	ASSERT_EQ(info.sock.count, 0, "count after close");
+	fdinfo_has(link, "cookie:\t0\n");
+out:
+	bpf_link__destroy(link);
+	close_pair(sk, peer);
+}
+
+/* What the peer writes to a page after it has sent it reaches the reader if the
+ * programs only observe, and not otherwise.
+ */
+static void observer(__u32 flags, char expected)
+{
+	int sk, peer, file = memfd_create("shared", 0);
+	struct bpf_link *link = NULL;
+	char page[256];
+
+	if (!tcp_pair(&sk, &peer) || !ASSERT_GE(file, 0, "memfd_create"))
+		goto out;
+	link = attach(skel->progs.prog_pass, sk, flags);
+	memset(page, 'a', sizeof(page));
+	ASSERT_EQ(pwrite(file, page, sizeof(page), 0), sizeof(page), "pwrite");
+	ASSERT_EQ(sendfile(peer, file, &(off_t){ 0 }, sizeof(page)), sizeof(page), "sendfile");
+	wait_judged(sizeof(page));
+	memset(page, 'b', sizeof(page));
+	ASSERT_EQ(pwrite(file, page, sizeof(page), 0), sizeof(page), "pwrite");
+	ASSERT_EQ(recv_timeout(sk, page, sizeof(page), MSG_WAITALL, WAIT_SEC), sizeof(page),
+		  "recv");
+	ASSERT_EQ(page[0], expected, "what was read");
+	skel->bss->judged_bytes = 0;
+out:
+	bpf_link__destroy(link);
+	close_pair(sk, peer);
+	close(file);
+}
+
+static void zerocopy(void)
+{
+	observer(0, 'a');
+	observer(BPF_F_SOCK_ZEROCOPY, 'b');
+}
+
+/* The link does not keep the socket open: the peer sees the end of file. */
+static void close_socket(void)
+{
+	struct bpf_link *parser = NULL, *verdict = NULL;
+	int sk, peer;
+	char c;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	parser = attach(skel->progs.prog_parser, sk, 0);
+	verdict = attach(skel->progs.prog_pass, sk, 0);
+	close_fd(&sk);
+	sk = -1;
+	ASSERT_EQ(recv_timeout(peer, &c, 1, 0, WAIT_SEC), 0, "end of file");
+	ASSERT_EQ(link_info(verdict).sock.cookie, 0, "cookie");
+	ASSERT_EQ(link_info(parser).sock.cookie, 0, "cookie");
+out:
+	bpf_link__destroy(verdict);
+	bpf_link__destroy(parser);
+	close_pair(sk, peer);
+}
+
+enum way { LINK, MAP };
+
+/* One program a slot, whichever way it comes */
+static const struct {
+	const char *prog[2];
+	int err;
+} slots[] = {
+	{ { "prog_drop",     "prog_pass" },       -EBUSY },
+	{ { "prog_drop",     "prog_skb" },        -EBUSY },
+	{ { "prog_skb",      "prog_drop" },       -EBUSY },
+	{ { "prog_skb",      "prog_skb" },        -EBUSY },
+	{ { "prog_parser",   "prog_parser_ten" }, -EBUSY },
+	{ { "prog_msg_pass", "prog_msg_drop" },   -EBUSY },
+	{ { "prog_msg_pass", "prog_drop" },       0 },
+	{ { "prog_drop",     "prog_msg_pass" },   0 },
+	{ { "prog_parser",   "prog_drop" },       0 },
+};
+
+struct attached {
+	struct bpf_link *link;
+	struct bpf_link *map_link;
+	int map;
+};
+
+static int put_on(struct attached *a, const char *name, int fd, enum way way, int map)
+{
+	struct bpf_program *prog = bpf_object__find_program_by_name(skel->obj, name);
+
+	memset(a, 0, sizeof(*a));
+	a->map = -1;
+	if (way == LINK) {
+		a->link = try_attach(prog, fd, 0);
+		return a->link ? 0 : -errno;
+	}
+	a->map_link = bpf_program__attach_sockmap(prog, map);
+	if (!ASSERT_OK_PTR(a->map_link, "attach to map"))
+		return -EINVAL;
+	a->map = map;
+	return bpf_map_update_elem(map, &u32(0), &u64(fd), BPF_ANY);
+}
+
+static void take_off(struct attached *a)
+{
+	bpf_link__destroy(a->link);
+	if (a->map >= 0)
+		bpf_map_delete_elem(a->map, &u32(0));
+	bpf_link__destroy(a->map_link);
+}
+
+static void slot_taken(void)
+{
+	int maps[] = { bpf_map__fd(skel->maps.sock_map), bpf_map__fd(skel->maps.other_map) };
+	static const enum way ways[][2] = { { LINK, LINK }, { LINK, MAP }, { MAP, LINK } };
+	struct attached first, second;
+	int i, w, sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(slots); i++) {
+		for (w = 0; w < ARRAY_SIZE(ways); w++) {
+			ASSERT_OK(put_on(&first, slots[i].prog[0], sk, ways[w][0], maps[0]),
+				  slots[i].prog[0]);
+			ASSERT_EQ(put_on(&second, slots[i].prog[1], sk, ways[w][1], maps[1]),
+				  slots[i].err, slots[i].prog[1]);
+			take_off(&second);
+			take_off(&first);
+		}
+	}
+	/* and all is as it was */
+	send_record(peer, 'P', 30);
+	check(sk, 0, 30);
+out:
+	close_pair(sk, peer);
+}
+
+/* A map without programs may hold the socket; it takes none along when it goes,
+ * and neither does the link.
+ */
+static void beside_map(void)
+{
+	int map = bpf_map__fd(skel->maps.sock_map);
+	struct bpf_link *link = NULL, *msg = NULL;
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	xbpf_map_update_elem(map, &u32(0), &u64(sk), BPF_ANY);
+	link = attach(skel->progs.prog_drop, sk, 0);
+	msg = attach(skel->progs.prog_msg_drop, sk, 0);
+	xbpf_map_delete_elem(map, &u32(0));
+	send_record(peer, 'P', 30);
+	check(sk, 30, 0);
+	ASSERT_EQ(send(sk, "x", 1, 0), -1, "send");
+	xbpf_map_update_elem(map, &u32(0), &u64(sk), BPF_ANY);
+	bpf_link__destroy(link);
+	link = NULL;
+	send_record(peer, 'P', 40);
+	check(sk, 0, 40);
+	ASSERT_EQ(send(sk, "x", 1, 0), -1, "send");
+	bpf_link__destroy(msg);
+	msg = NULL;
+	ASSERT_EQ(send(sk, "x", 1, 0), 1, "send");
+	ASSERT_EQ(bpf_map_update_elem(map, &u32(1), &u64(sk), BPF_NOEXIST), 0, "in the map");
+out:
+	bpf_link__destroy(link);
+	bpf_link__destroy(msg);
+	bpf_map_delete_elem(map, &u32(0));
+	bpf_map_delete_elem(map, &u32(1));
+	close_pair(sk, peer);
+}
+
+/* A msg verdict: drop, update, detach */
+static void msg(void)
+{
+	struct bpf_link *link = NULL;
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	link = attach(skel->progs.prog_msg_drop, sk, 0);
+	ASSERT_EQ(send(sk, "abc", 3, 0), -1, "send");
+	ASSERT_EQ(errno, EACCES, "errno");
+	ASSERT_OK(bpf_link__update_program(link, skel->progs.prog_msg_pass), "update");
+	ASSERT_EQ(send(sk, "abc", 3, 0), 3, "send");
+	ASSERT_EQ(skel->bss->sent, 2, "messages judged");
+	bpf_link__destroy(link);
+	link = NULL;
+	ASSERT_EQ(send(sk, "abc", 3, 0), 3, "send");
+	ASSERT_EQ(skel->bss->sent, 2, "messages judged");
+	check(peer, 0, 6);
+	/* receiving was never judged */
+	send_record(peer, 'P', 30);
+	check(sk, 0, 30);
+out:
+	bpf_link__destroy(link);
+	close_pair(sk, peer);
+}
+
+static int unconnected(void)
+{
+	return socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static int peer_closed(void)
+{
+	int sk, peer;
+	char c;
+
+	if (!tcp_pair(&sk, &peer))
+		return -1;
+	close(peer);
+	recv_timeout(sk, &c, 1, 0, WAIT_SEC);
+	return sk;
+}
+
+static int connected(void)
+{
+	int sk, peer;
+
+	/* its FIN would be seen */
+	if (!tcp_pair(&sk, &peer))
+		return -1;
+	dup2(peer, 1000);
+	close(peer);
+	return sk;
+}
+
+static int listening(void)
+{
+	return socket_loopback(AF_INET, SOCK_STREAM);
+}
+
+static int tls(void)
+{
+	int sk = connected();
+
+	xsetsockopt(sk, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls"));
+	return sk;
+}
+
+static int udp(void)
+{
+	return socket_loopback(AF_INET, SOCK_DGRAM);
+}
+
+static int udp_unbound(void)
+{
+	return socket(AF_INET, SOCK_DGRAM, 0);
+}
+
+static int unix_stream(void)
+{
+	int fd[2] = { -1, -1 };
+
+	socketpair(AF_UNIX, SOCK_STREAM, 0, fd);
+	dup2(fd[1], 1000);
+	close(fd[1]);
+	return fd[0];
+}
+
+static int unix_unconnected(void)
+{
+	return socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
+static int raw(void)
+{
+	return socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+}
+
+static int no_socket(void)
+{
+	return open("/dev/null", O_RDONLY);
+}
+
+static int a_map(void)
+{
+	return dup(bpf_map__fd(skel->maps.sock_map));
+}
+
+static int no_file(void)
+{
+	return 999;
+}
+
+static const struct {
+	const char *name;
+	int (*fd)(void);
+	const char *prog;
+	int err;
+	__u32 flags;
+} refusals[] = {
+	{ "connected",		connected,	"prog_pass",	0 },
+	{ "no file",		no_file,	"prog_pass",	-EBADF },
+	{ "no socket",		no_socket,	"prog_pass",	-EINVAL },
+	{ "flags for a map",	a_map,		"prog_pass",	-EINVAL, BPF_F_SOCK_ZEROCOPY },
+	{ "unconnected",	unconnected,	"prog_pass",	-EOPNOTSUPP },
+	{ "unconnected, msg",	unconnected,	"prog_msg_pass", -EOPNOTSUPP },
+	{ "closed by the peer",	peer_closed,	"prog_pass",	-EOPNOTSUPP },
+	{ "TLS",		tls,		"prog_pass",	-EINVAL },
+	{ "raw",		raw,		"prog_pass",	-EOPNOTSUPP },
+	{ "UDP",		udp,		"prog_pass",	0 },
+	{ "UDP, unbound",	udp_unbound,	"prog_pass",	-EOPNOTSUPP },
+	{ "UDP, parser",	udp,		"prog_parser",	-EOPNOTSUPP },
+	{ "UDP, msg",		udp,		"prog_msg_pass", -EOPNOTSUPP },
+	{ "unix",		unix_stream,	"prog_skb",	0 },
+	{ "unix, unconnected",	unix_unconnected, "prog_skb",	-EOPNOTSUPP },
+	{ "unix, parser",	unix_stream,	"prog_parser",	-EOPNOTSUPP },
+	{ "unix, msg",		unix_stream,	"prog_msg_pass", -EOPNOTSUPP },
+	{ "unknown flag",	connected,	"prog_pass",	-EINVAL, 1U << 31 },
+	{ "parser that changes", connected,	"prog_parser_changes", -EINVAL },
+	{ "listening",		listening,	"prog_pass",	-EINVAL },
+	{ "listening, inherit",	listening,	"prog_pass",	0, BPF_F_SOCK_INHERIT },
+	{ "listening, all flags", listening,	"prog_pass",	0,
+				BPF_F_SOCK_INHERIT | BPF_F_SOCK_ZEROCOPY },
+	{ "connected, inherit",	connected,	"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
+	{ "UDP, inherit",	udp,		"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
+	{ "none and a socket",	connected,	"prog_pass",	-EINVAL, BPF_F_SOCK_NONE },
+};
+
+static void refusals_of_all(void)
+{
+	struct bpf_program *prog;
+	int i, fd;
+
+	for (i = 0; i < ARRAY_SIZE(refusals); i++) {
+		prog = bpf_object__find_program_by_name(skel->obj, refusals[i].prog);
+		fd = refusals[i].fd();
+		ASSERT_EQ(refused(prog, fd, refusals[i].flags), refusals[i].err,
+			  refusals[i].name);
+		close(fd);
+		close(1000);
+	}
+	fd = connected();
+	ASSERT_EQ(bpf_link_create(bpf_program__fd(skel->progs.prog_pass), fd,
+				  BPF_SK_MSG_VERDICT, NULL), -EINVAL, "wrong attach type");
+	close(fd);
+	close(1000);
+}
+
+/* As who may add a socket to a map: who has the program and the socket may. Who
+ * has no capability gets no program.
+ */
+static void privileges(void)
+{
+	struct bpf_insn insns[] = { BPF_MOV64_IMM(BPF_REG_0, 1), BPF_EXIT_INSN() };
+	int sk, peer, pid, status, bits = 0;
+	struct bpf_link *link;
+
+	link = NULL;
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	pid = fork();
+	if (!pid) {
+		if (syscall(__NR_setresuid, 65534, 65534, 65534))
+			_exit(64);
+		bits |= bpf_prog_load(BPF_PROG_TYPE_SK_SKB, NULL, "GPL", insns, 2, NULL) == -EPERM;
+		bits |= (bpf_map_update_elem(bpf_map__fd(skel->maps.sock_map), &u32(0),
+					     &u64(sk), BPF_ANY) == 0) << 1;
+		bits |= (bpf_link_create(bpf_program__fd(skel->progs.prog_pass), sk,
+					 BPF_SK_SKB_STREAM_VERDICT, NULL) >= 0) << 2;
+		_exit(bits);
+	}
+	ASSERT_EQ(waitpid(pid, &status, 0), pid, "waitpid");
+	ASSERT_EQ(WEXITSTATUS(status), 7, "load refused, map and link as one");
+	link = attach(skel->progs.prog_drop, sk, 0);
+out:
+	bpf_link__destroy(link);
+	bpf_map_delete_elem(bpf_map__fd(skel->maps.sock_map), &u32(0));
+	close_pair(sk, peer);
+}
+
+/* Sockets other than TCP, as in a map */
+static void other_kinds(void)
+{
+	static const struct {
+		int family, type;
+	} kinds[] = {
+		{ AF_INET, SOCK_DGRAM },
+		{ AF_INET6, SOCK_DGRAM },
+		{ AF_UNIX, SOCK_DGRAM },
+		{ AF_UNIX, SOCK_STREAM },
+		{ AF_VSOCK, SOCK_STREAM },
+	};
+	struct bpf_link *link;
+	int i, sk, peer;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		sk = -1;
+		peer = -1;
+		if (create_pair(kinds[i].family, kinds[i].type, &sk, &peer))
+			goto out;
+		link = attach(skel->progs.prog_drop, sk, 0);
+		send_record(peer, 'P', 30);
+		check(sk, 30, 0);
+		ASSERT_OK(bpf_link__update_program(link, skel->progs.prog_pass), "update");
+		send_record(peer, 'P', 40);
+		check(sk, 40, 40);
+		bpf_link__destroy(link);
+		send_record(peer, 'P', 50);
+		check(sk, 0, 50);
+
+		link = attach(skel->progs.prog_drop, sk, 0);
+		close_fd(&sk);
+		sk = -1;
+		ASSERT_EQ(link_info(link).sock.cookie, 0, "cookie");
+		bpf_link__destroy(link);
+out:
+		close_pair(sk, peer);
+	}
+}
+
+static int client_of(int fd)
+{
+	int one = 1, c = connect_to_fd(fd, WAIT_SEC * 1000);
+
+	if (c >= 0)
+		setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	return c;
+}
+
+static void expect_event(int ep, int fd, const char *what)
+{
+	struct epoll_event ev = {};
+
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, WAIT_SEC * 1000), 1, what);
+	ASSERT_EQ(ev.data.fd, fd, what);
+}
+
+static void add_event(int ep, int fd)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.fd = fd };
+
+	ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev), "epoll_ctl");
+}
+
+struct listener {
+	struct bpf_link *parser;
+	struct bpf_link *verdict;
+	int fd;
+};
+
+static bool listen_judged(struct listener *l, int family)
+{
+	memset(l, 0, sizeof(*l));
+	l->fd = socket_loopback(family, SOCK_STREAM);
+	if (l->fd < 0)
+		return false;
+	l->parser = attach(skel->progs.prog_parser, l->fd, BPF_F_SOCK_INHERIT);
+	l->verdict = attach(skel->progs.prog_judge, l->fd, BPF_F_SOCK_INHERIT);
+	return l->parser && l->verdict;
+}
+
+static void unlisten(struct listener *l)
+{
+	bpf_link__destroy(l->verdict);
+	bpf_link__destroy(l->parser);
+	if (l->fd >= 0)
+		close(l->fd);
+}
+
+/* Of what is sent before accept(), and after */
+static void __inherit(int family)
+{
+	int c = -1, sk = -1;
+	struct listener l;
+
+	if (!listen_judged(&l, family))
+		goto out;
+	c = client_of(l.fd);
+	send_record(c, 'D', 30);
+	send_record(c, 'P', 40);
+	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+	check(sk, 70, 40);
+	ASSERT_EQ(link_info(l.verdict).sock.count, 2, "count");
+	ASSERT_EQ(refused(skel->progs.prog_pass, sk, 0), -EBUSY, "slot of the connection");
+	send_record(c, 'D', 50);
+	send_record(c, 'P', 60);
+	check(sk, 110, 60);
+	close_fd(&sk);
+	sk = -1;
+	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+out:
+	close_pair(sk, c);
+	unlisten(&l);
+}
+
+static void inherit(void)
+{
+	__inherit(AF_INET);
+}
+
+static void inherit_v6(void)
+{
+	__inherit(AF_INET6);
+}
+
+/* An IPv4 connection to an IPv6 socket */
+static void inherit_mapped(void)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET };
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
+	int c = -1, sk = -1, off = 0;
+	struct bpf_link *link = NULL;
+	socklen_t len = sizeof(any);
+	int fd;
+
+	fd = socket(AF_INET6, SOCK_STREAM, 0);
+	setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (!ASSERT_OK(bind(fd, (void *)&any, len), "bind") ||
+	    !ASSERT_OK(listen(fd, 1), "listen"))
+		goto out;
+	getsockname(fd, (void *)&any, &len);
+	link = attach(skel->progs.prog_judge, fd, BPF_F_SOCK_INHERIT);
+	addr.sin_port = any.sin6_port;
+	addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	c = socket(AF_INET, SOCK_STREAM, 0);
+	if (!ASSERT_OK(connect(c, (void *)&addr, sizeof(addr)), "connect"))
+		goto out;
+	send_record(c, 'D', 30);
+	sk = accept_timeout(fd, NULL, NULL, WAIT_SEC);
+	check(sk, 30, 0);
+	send_record(c, 'P', 40);
+	check(sk, 40, 40);
+out:
+	bpf_link__destroy(link);
+	close_pair(sk, c);
+	close(fd);
+}
+
+static int set_fastopen(int value)
+{
+	const char *path = "/proc/sys/net/ipv4/tcp_fastopen";
+	FILE *f = fopen(path, "r+");
+	int old = -1;
+
+	if (!ASSERT_OK_PTR(f, path))
+		return -1;
+	ASSERT_EQ(fscanf(f, "%d", &old), 1, "old value");
+	rewind(f);
+	fprintf(f, "%d", value);
+	fclose(f);
+	return old;
+}
+
+/* Of the data in a SYN: dropped, passed, or half a record */
+static void inherit_fastopen(void)
+{
+	static const struct {
+		char data[8];
+		int len, judged, read;
+	} syns[] = {
+		{ "\0\6Dxyz", 6, 6, 0 },
+		{ "\0\6Pxyz", 6, 6, 6 },
+		{ "\0\7Pxyz", 6, 0, 0 },
+	};
+	/* for all, without cookies */
+	int i, c, sk, old = set_fastopen(0x607);
+	struct tcp_info ti;
+	struct pollfd pfd;
+	struct listener l;
+	socklen_t len;
+
+	if (!listen_judged(&l, AF_INET))
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(syns); i++) {
+		c = fastopen_connect(l.fd, syns[i].data, syns[i].len, 0);
+		sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+		pfd = (struct pollfd){ .fd = sk, .events = POLLIN };
+		ASSERT_EQ(poll(&pfd, 1, 0), !!syns[i].read, "readable");
+		len = sizeof(ti);
+		xgetsockopt(sk, IPPROTO_TCP, TCP_INFO, &ti, &len);
+		ASSERT_NEQ(ti.tcpi_options & TCPI_OPT_SYN_DATA, 0, "data in the SYN");
+		check(sk, syns[i].judged, syns[i].read);
+		if (!syns[i].judged) {
+			ASSERT_EQ(send(c, "x", 1, 0), 1, "send the rest");
+			check(sk, 7, 7);
+		}
+		send_record(c, 'P', 40);
+		check(sk, 40, 40);
+		close_pair(sk, c);
+	}
+out:
+	unlisten(&l);
+	set_fastopen(old);
+}
+
+#define MANY 1000
+
+static void *connect_many(void *arg)
+{
+	int i, c, fd = *(int *)arg;
+	__u8 recs[30] = { 0, 10, 'D' };
+
+	recs[11] = 10;
+	recs[12] = 'P';
+	recs[21] = 10;
+	recs[22] = 'D';
+	for (i = 0; i < MANY; i++) {
+		c = connect_to_fd(fd, WAIT_SEC * 1000);
+		if (c < 0 || send(c, recs, sizeof(recs), 0) != sizeof(recs))
+			break;
+		close(c);
+	}
+	return (void *)(long)i;
+}
+
+/* Each byte, of many that connect and send as fast as they can */
+static void inherit_many(void)
+{
+	pthread_t thread[2];
+	__u64 judged, read = 0;
+	struct listener l;
+	int i, n, sk;
+	char buf[100];
+	void *ret;
+
+	if (!listen_judged(&l, AF_INET) || !ASSERT_OK(listen(l.fd, 128), "listen"))
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(thread); i++)
+		xpthread_create(&thread[i], NULL, connect_many, &l.fd);
+	for (i = 0; i < MANY * ARRAY_SIZE(thread); i++) {
+		sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+		if (sk < 0)
+			break;
+		do {
+			n = recv_timeout(sk, buf, sizeof(buf), 0, WAIT_SEC);
+			read += n > 0 ? n : 0;
+			if (n > 0 && buf[2] != 'P')
+				ASSERT_FAIL("read what is not passed");
+		} while (n > 0);
+		close(sk);
+	}
+	for (i = 0; i < ARRAY_SIZE(thread); i++) {
+		xpthread_join(thread[i], &ret);
+		ASSERT_EQ((long)ret, MANY, "connections");
+	}
+	judged = skel->bss->judged_bytes;
+	ASSERT_EQ(judged, 30 * MANY * ARRAY_SIZE(thread), "judged bytes");
+	ASSERT_EQ(read, 10 * MANY * ARRAY_SIZE(thread), "bytes read");
+	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+out:
+	unlisten(&l);
+}
+
+/* The link has them all: update, detach, and the listening socket's end */
+static void inherit_update(void)
+{
+	struct listener l;
+	int i, c[3], sk[3];
+
+	if (!listen_judged(&l, AF_INET))
+		goto out;
+	for (i = 0; i < 2; i++) {
+		c[i] = client_of(l.fd);
+		sk[i] = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+	}
+	c[2] = client_of(l.fd);
+	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_drop), "update");
+	sk[2] = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+	for (i = 0; i < 3; i++) {
+		send_record(c[i], 'P', 30);
+		check(sk[i], 30, 0);
+	}
+	close_fd(&l.fd);
+	l.fd = -1;
+	ASSERT_EQ(link_info(l.verdict).sock.cookie, 0, "cookie");
+	ASSERT_EQ(link_info(l.verdict).sock.count, 3, "count");
+	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_pass), "update");
+	for (i = 0; i < 3; i++) {
+		send_record(c[i], 'D', 40);
+		check(sk[i], 40, 40);
+	}
+	ASSERT_OK(bpf_link__detach(l.verdict), "detach");
+	ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+	for (i = 0; i < 3; i++) {
+		send_record(c[i], 'D', 50);
+		check(sk[i], 0, 50);
+		close_pair(sk[i], c[i]);
+	}
+out:
+	unlisten(&l);
+}
+
+/* What a listening socket had is not inherited when it is gone. */
+static void inherit_detach(void)
+{
+	struct listener l;
+	int c = -1, sk = -1;
+
+	if (!listen_judged(&l, AF_INET))
+		goto out;
+	bpf_link__destroy(l.verdict);
+	l.verdict = NULL;
+	c = client_of(l.fd);
+	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+	send_record(c, 'D', 30);
+	check(sk, 0, 30);
+	/* nor does it come to those that are there */
+	l.verdict = attach(skel->progs.prog_judge, l.fd, BPF_F_SOCK_INHERIT);
+	send_record(c, 'D', 30);
+	check(sk, 0, 30);
+out:
+	close_pair(sk, c);
+	unlisten(&l);
+}
+
+/* Links of no socket, for programs to add theirs */
+static bool load_adders(struct test_sock_link_add **adders, struct listener *l,
+			__u32 flags)
+{
+	l->fd = -1;
+	l->parser = attach(skel->progs.prog_parser, 0, BPF_F_SOCK_NONE | flags);
+	l->verdict = attach(skel->progs.prog_judge, 0, BPF_F_SOCK_NONE | flags);
+	*adders = test_sock_link_add__open_and_load();
+	if (!l->parser || !l->verdict || !ASSERT_OK_PTR(*adders, "open_and_load"))
+		return false;
+	(*adders)->bss->links[0] = link_info(l->parser).id;
+	(*adders)->bss->links[1] = link_info(l->verdict).id;
+	return true;
+}
+
+static void add_sockops(void)
+{
+	static const struct {
+		int op;
+		bool passive;
+	} ops[] = {
+		{ BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, true },
+		{ BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, false },
+	};
+	int i, cg, server, c, sk, other;
+	struct test_sock_link_add *adders = NULL;
+	struct bpf_link *attached = NULL;
+	struct listener l;
+
+	cg = test__join_cgroup("/sock_link");
+	server = socket_loopback(AF_INET, SOCK_STREAM);
+	if (!load_adders(&adders, &l, 0) || !ASSERT_GE(cg, 0, "cgroup"))
+		goto out;
+	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
+	if (!ASSERT_OK_PTR(attached, "attach_cgroup"))
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(ops); i++) {
+		adders->bss->op = ops[i].op;
+		memset(adders->bss->errs, -1, sizeof(adders->bss->errs));
+		c = client_of(server);
+		sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
+		ASSERT_OK(adders->bss->errs[0], "add the parser");
+		ASSERT_OK(adders->bss->errs[1], "add the verdict");
+		ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+		other = ops[i].passive ? c : sk;
+		sk = ops[i].passive ? sk : c;
+		send_record(other, 'D', 30);
+		send_record(other, 'P', 40);
+		check(sk, 70, 40);
+		close_pair(sk, other);
+		ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+	}
+	/* another op */
+	adders->bss->op = BPF_SOCK_OPS_TCP_CONNECT_CB;
+	c = client_of(server);
+	ASSERT_EQ(adders->bss->errs[1], -EOPNOTSUPP, "before the connection");
+	close(c);
+	/* what is gone, and what is for no one else */
+	adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
+	ASSERT_OK(bpf_link__detach(l.parser), "detach");
+	bpf_link__destroy(l.verdict);
+	l.verdict = NULL;
+	c = client_of(server);
+	ASSERT_EQ(adders->bss->errs[0], -ENOLINK, "detached");
+	ASSERT_EQ(adders->bss->errs[1], -ENOENT, "destroyed");
+	l.verdict = attach(skel->progs.prog_judge, c, 0);
+	adders->bss->links[1] = link_info(l.verdict).id;
+	close(client_of(server));
+	ASSERT_EQ(adders->bss->errs[1], -EINVAL, "of a socket");
+	close(c);
+out:
+	bpf_link__destroy(attached);
+	test_sock_link_add__destroy(adders);
+	unlisten(&l);
+	close(cg);
+	close(server);
+}
+
+/* Whoever listens, and who connects to them */
+static void add_listen(void)
+{
+	struct test_sock_link_add *adders = NULL;
+	struct bpf_link *attached = NULL;
+	int c = -1, sk = -1, cg;
+	struct listener l;
+
+	cg = test__join_cgroup("/sock_link");
+	if (!load_adders(&adders, &l, BPF_F_SOCK_INHERIT) || !ASSERT_GE(cg, 0, "cgroup"))
+		goto out;
+	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
+	if (!ASSERT_OK_PTR(attached, "attach_cgroup"))
+		goto out;
+	adders->bss->op = BPF_SOCK_OPS_TCP_LISTEN_CB;
+	memset(adders->bss->errs, -1, sizeof(adders->bss->errs));
+	l.fd = socket_loopback(AF_INET, SOCK_STREAM);
+	ASSERT_OK(adders->bss->errs[0], "add the parser");
+	ASSERT_OK(adders->bss->errs[1], "add the verdict");
+	adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
+	c = client_of(l.fd);
+	ASSERT_EQ(adders->bss->errs[1], -EINVAL, "add a connection");
+	send_record(c, 'D', 30);
+	send_record(c, 'P', 40);
+	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+	check(sk, 70, 40);
+	ASSERT_EQ(link_info(l.verdict).sock.count, 2, "count");
+out:
+	close_pair(sk, c);
+	bpf_link__destroy(attached);
+	test_sock_link_add__destroy(adders);
+	unlisten(&l);
+	close(cg);
+}
+
+static void add_lookup(void)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = zeros, .data_size_in = sizeof(zeros));
+	struct test_sock_link_add *adders = NULL;
+	struct sockaddr_in local, remote;
+	socklen_t len = sizeof(local);
+	struct listener l = { .fd = -1 };
+	int sk, peer, prog;
+
+	if (!tcp_pair(&sk, &peer) || !load_adders(&adders, &l, 0))
+		goto out;
+	getsockname(sk, (void *)&local, &len);
+	getpeername(sk, (void *)&remote, &len);
+	adders->bss->tuple.ipv4.saddr = remote.sin_addr.s_addr;
+	adders->bss->tuple.ipv4.sport = remote.sin_port;
+	adders->bss->tuple.ipv4.daddr = local.sin_addr.s_addr;
+	adders->bss->tuple.ipv4.dport = local.sin_port;
+	send_record(peer, 'D', 20);
+	send_record(peer, 'P', 30);
+	prog = bpf_program__fd(adders->progs.add_looked_up);
+	ASSERT_OK(bpf_prog_test_run_opts(prog, &run), "test_run");
+	ASSERT_OK(adders->bss->errs[0], "add the parser");
+	ASSERT_OK(adders->bss->errs[1], "add the verdict");
+	check(sk, 50, 30);
+	ASSERT_OK(bpf_prog_test_run_opts(prog, &run), "test_run");
+	ASSERT_EQ(adders->bss->errs[1], -EBUSY, "add it again");
+	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_drop), "update");
+	send_record(peer, 'P', 30);
+	check(sk, 30, 0);
+	bpf_link__destroy(l.verdict);
+	l.verdict = NULL;
+	send_record(peer, 'D', 30);
+	check(sk, 0, 30);
+out:
+	test_sock_link_add__destroy(adders);
+	unlisten(&l);
+	close_pair(sk, peer);
+}
+
+/* All at once, on sockets that are closed and replaced meanwhile: what is looked
+ * for is in the kernel log.
+ */
+enum { SK = 100, PEER, LISTENER };
+
+static __u64 race_until;
+
+static bool racing(void)
+{
+	return now_ms() < race_until;
+}
+
+static void race_link(struct bpf_program *prog, struct bpf_program *other, int fd,
+		      __u32 flags)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
+	enum bpf_attach_type type = bpf_program__expected_attach_type(prog);
+	struct bpf_link_info info = {};
+	__u32 i = 0, len = sizeof(info);
+
+	while (racing()) {
+		int link = bpf_link_create(bpf_program__fd(prog), fd, type, &opts);
+
+		if (link < 0)
+			continue;
+		if (other)
+			bpf_link_update(link, bpf_program__fd(other), NULL);
+		if (i++ & 1)
+			bpf_link_detach(link);
+		bpf_link_get_info_by_fd(link, &info, &len);
+		close(link);
+	}
+}
+
+static void *race_parser(void *arg)
+{
+	race_link(skel->progs.prog_parser, skel->progs.prog_parser_ten, SK, 0);
+	return NULL;
+}
+
+static void *race_verdict(void *arg)
+{
+	race_link(skel->progs.prog_judge, skel->progs.prog_pass, SK, 0);
+	return NULL;
+}
+
+static void *race_msg(void *arg)
+{
+	race_link(skel->progs.prog_msg_drop, skel->progs.prog_msg_pass, SK, 0);
+	return NULL;
+}
+
+static void *race_listener(void *arg)
+{
+	race_link(skel->progs.prog_judge, skel->progs.prog_drop, LISTENER,
+		  BPF_F_SOCK_INHERIT);
+	return NULL;
+}
+
+static void *race_map(void *arg)
+{
+	int map = bpf_map__fd(skel->maps.sock_map);
+
+	while (racing()) {
+		bpf_map_update_elem(map, &u32(0), &u64(SK), BPF_ANY);
+		bpf_map_delete_elem(map, &u32(0));
+	}
+	return NULL;
+}
+
+static void *race_data(void *arg)
+{
+	char rec[20] = "\0\24P", buf[100];
+
+	while (racing()) {
+		send(PEER, rec, sizeof(rec), MSG_DONTWAIT | MSG_NOSIGNAL);
+		send(SK, rec, sizeof(rec), MSG_DONTWAIT | MSG_NOSIGNAL);
+		recv(SK, buf, sizeof(buf), MSG_DONTWAIT);
+		recv(PEER, buf, sizeof(buf), MSG_DONTWAIT);
+	}
+	return NULL;
+}
+
+/* What inherits comes and goes, and takes the place of what others work on. */
+static void *race_sockets(void *arg)
+{
+	while (racing()) {
+		int sk = -1, c = connect_to_fd(LISTENER, WAIT_SEC * 1000);
+
+		if (c >= 0)
+			sk = accept_timeout(LISTENER, NULL, NULL, WAIT_SEC);
+		dup2(sk, SK);
+		dup2(c, PEER);
+		close_pair(sk, c);
+	}
+	return NULL;
+}
+
+static void *race_fork(void *arg)
+{
+	int pid;
+
+	while (racing()) {
+		pid = fork();
+		if (!pid)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+	return NULL;
+}
+
+static void race(void)
+{
+	static void *(* const racers[])(void *arg) = {
+		race_parser, race_verdict, race_msg, race_listener, race_map,
+		race_data, race_sockets, race_fork,
+	};
+	pthread_t threads[ARRAY_SIZE(racers)];
+	int i, fd = socket_loopback(AF_INET, SOCK_STREAM);
+
+	dup2(fd, LISTENER);
+	close(fd);
+	race_until = now_ms() + 2000;
+	for (i = 0; i < ARRAY_SIZE(racers); i++)
+		xpthread_create(&threads[i], NULL, racers[i], NULL);
+	for (i = 0; i < ARRAY_SIZE(racers); i++)
+		xpthread_join(threads[i], NULL);
+	close(SK);
+	close(PEER);
+	close(LISTENER);
+	/* The programs are free of all that, and the next socket is as any. */
+	skel->bss->judged_bytes = 0;
+	attach_detach();
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} tests[] = {
+	{ "attach_detach",	attach_detach },
+	{ "parser_first",	parser_first },
+	{ "parser_gone",	parser_gone },
+	{ "update",		update },
+	{ "update_refused",	update_refused },
+	{ "info",		info },
+	{ "zerocopy",		zerocopy },
+	{ "close_socket",	close_socket },
+	{ "slot_taken",		slot_taken },
+	{ "beside_map",		beside_map },
+	{ "msg",		msg },
+	{ "refused",		refusals_of_all },
+	{ "privileges",		privileges },
+	{ "other_kinds",	other_kinds },
+	{ "inherit",		inherit },
+	{ "inherit_v6",		inherit_v6 },
+	{ "inherit_mapped",	inherit_mapped },
+	{ "inherit_fastopen",	inherit_fastopen },
+	{ "inherit_many",	inherit_many },
+	{ "inherit_update",	inherit_update },
+	{ "inherit_detach",	inherit_detach },
+	{ "add_sockops",	add_sockops },
+	{ "add_listen",		add_listen },
+	{ "add_lookup",		add_lookup },
+	{ "race",		race },
+};
+
+void test_sock_link(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(tests); i++) {
+		if (!test__start_subtest(tests[i].name))
+			continue;
+		skel = test_sock_link__open_and_load();
+		if (ASSERT_OK_PTR(skel, "open_and_load") &&
+		    ASSERT_OK(refused(skel->progs.prog_pass, 0, BPF_F_SOCK_NONE), "link"))
+			tests[i].run();
+		test_sock_link__destroy(skel);
+	}
+}

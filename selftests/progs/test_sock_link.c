@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+#include "sockmap_records.h"
+
+__u64 judged_bytes;
+__u64 sent;
+
+SEC("sk_skb/stream_verdict")
+int prog_pass(struct __sk_buff *skb)
+{
+	__sync_fetch_and_add(&judged, 1);
+	__sync_fetch_and_add(&judged_bytes, skb->len);
+	return SK_PASS;
+}
+
+SEC("sk_skb/stream_verdict")
+int prog_drop(struct __sk_buff *skb)
+{
+	__sync_fetch_and_add(&judged, 1);
+	__sync_fetch_and_add(&judged_bytes, skb->len);
+	return SK_DROP;
+}
+
+/* Drops what the record says */
+SEC("sk_skb/stream_verdict")
+int prog_judge(struct __sk_buff *skb)
+{
+	char action = 0;
+
+	__sync_fetch_and_add(&judged, 1);
+	__sync_fetch_and_add(&judged_bytes, skb->len);
+	bpf_skb_load_bytes(skb, 2, &action, sizeof(action));
+	return action == 'P' ? SK_PASS : SK_DROP;
+}
+
+SEC("sk_skb/verdict")
+int prog_skb(struct __sk_buff *skb)
+{
+	__sync_fetch_and_add(&judged, 1);
+	return SK_DROP;
+}
+
+/* A parser must not do that */
+SEC("sk_skb/stream_parser")
+int prog_parser_changes(struct __sk_buff *skb)
+{
+	return bpf_skb_change_tail(skb, 10, 0) ? 0 : skb->len;
+}
+
+/* All records have ten bytes. */
+SEC("sk_skb/stream_parser")
+int prog_parser_ten(struct __sk_buff *skb)
+{
+	return 10;
+}
+
+SEC("sk_msg")
+int prog_msg_pass(struct sk_msg_md *msg)
+{
+	__sync_fetch_and_add(&sent, 1);
+	return SK_PASS;
+}
+
+SEC("sk_msg")
+int prog_msg_drop(struct sk_msg_md *msg)
+{
+	__sync_fetch_and_add(&sent, 1);
+	return SK_DROP;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKMAP);
+	__uint(max_entries, 2);
+	__type(key, int);
+	__type(value, int);
+} other_map SEC(".maps");
