@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Each of these is refused by the verifier; the test knows with which words. */
+#include <linux/bpf.h>
+#include <linux/gen_stats.h>
+#include <linux/if_link.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#define __cored __attribute__((preserve_access_index))
+
+struct net {
+	__u64 net_cookie;
+} __cored;
+
+struct Qdisc {
+	__u32 handle;
+} __cored;
+
+struct net_device {
+	int ifindex;
+	struct Qdisc *qdisc;
+	struct {
+		struct net *net;
+	} nd_net;
+} __cored;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+} __cored;
+
+struct bpf_iter__netdev {
+	struct bpf_iter_meta *meta;
+	struct net_device *dev;
+} __cored;
+
+struct bpf_iter_netns {
+	__u64 __opaque[2];
+} __attribute__((aligned(8)));
+
+struct bpf_iter_netdev {
+	__u64 __opaque[2];
+} __attribute__((aligned(8)));
+
+struct bpf_iter_qdisc {
+	__u64 __opaque[3];
+} __attribute__((aligned(8)));
+
+extern int bpf_iter_netns_new(struct bpf_iter_netns *it) __ksym;
+extern struct net *bpf_iter_netns_next(struct bpf_iter_netns *it) __ksym;
+extern void bpf_iter_netns_destroy(struct bpf_iter_netns *it) __ksym;
+extern int bpf_iter_netdev_new(struct bpf_iter_netdev *it, struct net *net) __ksym;
+extern struct net_device *bpf_iter_netdev_next(struct bpf_iter_netdev *it) __ksym;
+extern void bpf_iter_netdev_destroy(struct bpf_iter_netdev *it) __ksym;
+extern int bpf_iter_qdisc_new(struct bpf_iter_qdisc *it, struct net_device *dev) __ksym;
+extern struct Qdisc *bpf_iter_qdisc_next(struct bpf_iter_qdisc *it) __ksym;
+extern void bpf_iter_qdisc_destroy(struct bpf_iter_qdisc *it) __ksym;
+extern int bpf_netdev_get_stats64(struct net_device *dev,
+				  struct rtnl_link_stats64 *stats) __ksym;
+extern void bpf_qdisc_get_stats(struct Qdisc *q, struct gnet_stats_queue *stats) __ksym;
+extern void bpf_rcu_read_lock(void) __ksym;
+extern void bpf_rcu_read_unlock(void) __ksym;
+
+struct rtnl_link_stats64 stats;
+struct gnet_stats_queue qstats;
+int sink;
+
+SEC("syscall")
+int netns_without_rcu(void *ctx)
+{
+	struct bpf_iter_netns it;
+
+	bpf_iter_netns_new(&it);
+	bpf_iter_netns_destroy(&it);
+	return 0;
+}
+
+SEC("syscall")
+int netdev_without_rcu(void *ctx)
+{
+	struct bpf_iter_netdev it;
+
+	bpf_iter_netdev_new(&it, 0);
+	bpf_iter_netdev_destroy(&it);
+	return 0;
+}
+
+/* The step that invalidates what an iterator returned: the end of the section. */
+SEC("syscall")
+int device_after_unlock(void *ctx)
+{
+	struct net_device *dev, *kept = 0;
+
+	bpf_rcu_read_lock();
+	bpf_for_each(netdev, dev, 0) {
+		kept = dev;
+		break;
+	}
+	bpf_rcu_read_unlock();
+	if (kept)
+		bpf_netdev_get_stats64(kept, &stats);
+	return 0;
+}
+
+SEC("syscall")
+int qdisc_after_unlock(void *ctx)
+{
+	struct Qdisc *q, *kept = 0;
+	struct net_device *dev;
+
+	bpf_rcu_read_lock();
+	bpf_for_each(netdev, dev, 0) {
+		bpf_for_each(qdisc, q, dev)
+			kept = q;
+		break;
+	}
+	bpf_rcu_read_unlock();
+	if (kept)
+		bpf_qdisc_get_stats(kept, &qstats);
+	return 0;
+}
+
+SEC("syscall")
+int netns_after_unlock(void *ctx)
+{
+	struct bpf_iter_netdev devs;
+	struct net *net, *kept = 0;
+
+	bpf_rcu_read_lock();
+	bpf_for_each(netns, net) {
+		kept = net;
+		break;
+	}
+	bpf_rcu_read_unlock();
+	bpf_rcu_read_lock();
+	if (kept) {
+		bpf_iter_netdev_new(&devs, kept);
+		bpf_iter_netdev_destroy(&devs);
+	}
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+/* The walk itself ends there as well */
+SEC("syscall")
+int next_after_unlock(void *ctx)
+{
+	struct bpf_iter_netdev it;
+
+	bpf_rcu_read_lock();
+	bpf_iter_netdev_new(&it, 0);
+	bpf_rcu_read_unlock();
+	bpf_rcu_read_lock();
+	sink = !!bpf_iter_netdev_next(&it);
+	bpf_iter_netdev_destroy(&it);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+SEC("syscall")
+int next_after_destroy(void *ctx)
+{
+	struct bpf_iter_netdev it;
+
+	bpf_rcu_read_lock();
+	bpf_iter_netdev_new(&it, 0);
+	bpf_iter_netdev_destroy(&it);
+	sink = !!bpf_iter_netdev_next(&it);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+SEC("syscall")
+int next_without_new(void *ctx)
+{
+	struct bpf_iter_netns it = {};
+
+	bpf_rcu_read_lock();
+	sink = !!bpf_iter_netns_next(&it);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+SEC("syscall")
+int no_destroy(void *ctx)
+{
+	struct bpf_iter_netdev it;
+
+	bpf_rcu_read_lock();
+	bpf_iter_netdev_new(&it, 0);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+/* At the end it is NULL */
+SEC("syscall")
+int unchecked(void *ctx)
+{
+	struct bpf_iter_netdev it;
+	struct net_device *dev;
+
+	bpf_rcu_read_lock();
+	bpf_iter_netdev_new(&it, 0);
+	dev = bpf_iter_netdev_next(&it);
+	bpf_netdev_get_stats64(dev, &stats);
+	bpf_iter_netdev_destroy(&it);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+SEC("iter/netdev")
+int unchecked_seq(struct bpf_iter__netdev *ctx)
+{
+	bpf_netdev_get_stats64(ctx->dev, &stats);
+	return 0;
+}
+
+SEC("iter/netdev")
+int write_device(struct bpf_iter__netdev *ctx)
+{
+	if (ctx->dev)
+		ctx->dev->ifindex = 1;
+	return 0;
+}
+
+/* A pointer of another type, and one that nobody vouches for */
+SEC("iter/netdev")
+int not_a_device(struct bpf_iter__netdev *ctx)
+{
+	bpf_netdev_get_stats64((void *)ctx->meta, &stats);
+	return 0;
+}
+
+SEC("iter/netdev")
+int walked_qdisc(struct bpf_iter__netdev *ctx)
+{
+	if (ctx->dev)
+		bpf_qdisc_get_stats((void *)(long)ctx->dev->ifindex, &qstats);
+	return 0;
+}
+
+/* Drivers take locks for their statistics */
+SEC("tp_btf/sys_enter")
+int BPF_PROG(stats_anywhere)
+{
+	struct net_device *dev;
+
+	bpf_for_each(netdev, dev, 0)
+		bpf_netdev_get_stats64(dev, &stats);
+	return 0;
+}
+
+/* Too small for all that is stored there */
+SEC("iter/netdev")
+int short_stats(struct bpf_iter__netdev *ctx)
+{
+	__u64 few[4] = {};
+
+	if (ctx->dev)
+		bpf_netdev_get_stats64(ctx->dev, (void *)few);
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";
