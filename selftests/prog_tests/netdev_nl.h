@@ -88,7 +88,8 @@ static inline int nl_talk(int fd, struct nl_req *r,
 	struct nlmsghdr *h;
 	int n;
 
-	if (!(r->h.nlmsg_flags & NLM_F_DUMP))
+	/* The bits mean something else where something is made. */
+	if ((r->h.nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP)
 		r->h.nlmsg_flags |= NLM_F_ACK;
 	if (send(fd, r, r->h.nlmsg_len, 0) < 0)
 		return -errno;

@@ -10,6 +10,7 @@
 #include <linux/pkt_sched.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "test_progs.h"
 #include "netdev_nl.h"
@@ -397,6 +398,55 @@ static void multi_queue(struct stats *s)
 	close_tap(s);
 }
 
+/* The example of Documentation/bpf/netdev_iter.rst, for two devices in two
+ * namespaces, read byte by byte: that it is asked again shows nothing twice.
+ */
+static void expect_dropped(struct stats *s, int a, int b)
+{
+	char text[4096], want[2][128];
+	struct bpf_link *link;
+	struct stat st;
+	int fd, n, i;
+
+	link = bpf_program__attach_iter(s->skel->progs.dropped, NULL);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	ASSERT_OK_FD(fd, "create iterator");
+	for (n = 0; n < sizeof(text) - 1 && read(fd, text + n, 1) == 1; n++)
+		;
+	text[n] = 0;
+	close(fd);
+	bpf_link__destroy(link);
+
+	for (i = 0; i < 2; i++) {
+		fstat(i ? s->b.fd : s->a.fd, &st);
+		n = i ? b : a;
+		snprintf(want[i], sizeof(want[i]), "netns %u %s: %d\n", (unsigned int)st.st_ino,
+			 i ? "vb" : "va", n);
+		if (n)
+			ASSERT_HAS_SUBSTR(text, want[i], "dropped");
+		else if (!ASSERT_NULL(strstr(text, i ? "vb" : "va"), "nothing dropped"))
+			printf("%s\n", text);
+	}
+}
+
+static void dropped(struct stats *s)
+{
+	int a, b;
+
+	ASSERT_OK(nl_veth_new(&s->a, "va", &s->b, "vb"), "veth");
+	a = up(&s->a, "va");
+	b = up(&s->b, "vb");
+	send_frames(&s->a, a, 5, FRAME_LEN);
+	compare(s, &s->b, b);
+	expect_dropped(s, 0, 5);
+	expect_dropped(s, 0, 0);
+	ASSERT_OK(mtu(&s->b, b, FRAME_LEN / 2), "mtu");
+	send_frames(&s->a, a, 7, FRAME_LEN);
+	expect_dropped(s, 7, 0);
+}
+
 /* ---- qdiscs ------------------------------------------------------------------------ */
 
 /* Makes @kind the qdisc below @parent, with a limit of RING frames, or of so many
@@ -524,6 +574,7 @@ static const struct {
 	{ "bridge", bridge },
 	{ "vlan", vlan },
 	{ "multi_queue", multi_queue },
+	{ "dropped", dropped },
 	{ "pfifo_fast", pfifo_fast },
 	{ "fq", fq },
 	{ "fq_codel", fq_codel },

@@ -11,7 +11,12 @@ struct bpf_iter_meta {
 	struct seq_file *seq;
 } __cored;
 
+struct ns_common {
+	unsigned int inum;
+} __cored;
+
 struct net {
+	struct ns_common ns;
 	__u64 net_cookie;
 } __cored;
 
@@ -98,12 +103,13 @@ SEC("iter/netns")
 int seq_netns(struct bpf_iter__netns *ctx)
 {
 	struct netdev_seen s = {};
+	struct net *net = ctx->net;
 
-	if (!ctx->net) {
+	if (!net) {
 		end_calls++;
 		return 0;
 	}
-	s.netns_cookie = ctx->net->net_cookie;
+	s.netns_cookie = net->net_cookie;
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
 	return 0;
 }
@@ -111,13 +117,14 @@ int seq_netns(struct bpf_iter__netns *ctx)
 SEC("iter/netdev")
 int seq_netdev(struct bpf_iter__netdev *ctx)
 {
+	struct net_device *dev = ctx->dev;
 	struct netdev_seen s = {};
 
-	if (!ctx->dev) {
+	if (!dev) {
 		end_calls++;
 		return 0;
 	}
-	describe(&s, ctx->dev);
+	describe(&s, dev);
 	bpf_seq_write(ctx->meta->seq, &s, sizeof(s));
 	return 0;
 }
@@ -172,6 +179,36 @@ int seq_netdev_stats(struct bpf_iter__netdev *ctx)
 	bpf_netdev_get_stats64(dev, &stats_seen.stats);
 	see_qdiscs(dev);
 	bpf_seq_write(ctx->meta->seq, &stats_seen, sizeof(stats_seen));
+	return 0;
+}
+
+/* Documentation/bpf/netdev_iter.rst has this one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, __u64);
+} last SEC(".maps");
+
+SEC("iter/netdev")
+int dropped(struct bpf_iter__netdev *ctx)
+{
+	struct net_device *dev = ctx->dev;
+	struct rtnl_link_stats64 s;
+	__u64 now, before, *old;
+	__u32 id;
+
+	if (!dev || bpf_netdev_get_stats64(dev, &s))
+		return 0;
+	id = dev->reg_id;
+	old = bpf_map_lookup_elem(&last, &id);
+	before = old ? *old : 0;
+	now = s.rx_dropped + s.tx_dropped;
+	if (now > before &&
+	    BPF_SEQ_PRINTF(ctx->meta->seq, "netns %u %s: %llu\n",
+			   dev->nd_net.net->ns.inum, dev->name, now - before))
+		return 0;
+	bpf_map_update_elem(&last, &id, &now, BPF_ANY);
 	return 0;
 }
 

@@ -217,8 +217,10 @@ int unchecked_seq(struct bpf_iter__netdev *ctx)
 SEC("iter/netdev")
 int write_device(struct bpf_iter__netdev *ctx)
 {
-	if (ctx->dev)
-		ctx->dev->ifindex = 1;
+	struct net_device *dev = ctx->dev;
+
+	if (dev)
+		dev->ifindex = 1;
 	return 0;
 }
 
@@ -233,8 +235,10 @@ int not_a_device(struct bpf_iter__netdev *ctx)
 SEC("iter/netdev")
 int walked_qdisc(struct bpf_iter__netdev *ctx)
 {
-	if (ctx->dev)
-		bpf_qdisc_get_stats((void *)(long)ctx->dev->ifindex, &qstats);
+	struct net_device *dev = ctx->dev;
+
+	if (dev)
+		bpf_qdisc_get_stats((void *)(long)dev->ifindex, &qstats);
 	return 0;
 }
 
@@ -253,10 +257,11 @@ int BPF_PROG(stats_anywhere)
 SEC("iter/netdev")
 int short_stats(struct bpf_iter__netdev *ctx)
 {
+	struct net_device *dev = ctx->dev;
 	__u64 few[4] = {};
 
-	if (ctx->dev)
-		bpf_netdev_get_stats64(ctx->dev, (void *)few);
+	if (dev)
+		bpf_netdev_get_stats64(dev, (void *)few);
 	return 0;
 }
 
