@@ -760,7 +760,7 @@ static const struct {
 	{ "unchecked_seq", "Possibly NULL pointer passed" },
 	{ "write_device", "only read is supported" },
 	{ "not_a_device", "expected pointer to STRUCT net_device" },
-	{ "walked_qdisc", "expected pointer to STRUCT Qdisc" },
+	{ "made_up_qdisc", "is scalar" },
 	{ "stats_anywhere", "is not allowed" },
 	{ "short_stats", "invalid" },
 };

@@ -224,7 +224,7 @@ int write_device(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* A pointer of another type, and one that nobody vouches for */
+/* A pointer of another type, and none at all */
 SEC("iter/netdev")
 int not_a_device(struct bpf_iter__netdev *ctx)
 {
@@ -233,7 +233,7 @@ int not_a_device(struct bpf_iter__netdev *ctx)
 }
 
 SEC("iter/netdev")
-int walked_qdisc(struct bpf_iter__netdev *ctx)
+int made_up_qdisc(struct bpf_iter__netdev *ctx)
 {
 	struct net_device *dev = ctx->dev;
 
