@@ -14,7 +14,9 @@
 
 #include "test_progs.h"
 #include "netdev_nl.h"
+#include "progs/netdevs.h"
 #include "progs/test_netdev_iter.h"
+#include "netdevs.skel.h"
 #include "test_netdev_iter.skel.h"
 
 #define TRIES 100		/* to find a device at rest */
@@ -578,6 +580,64 @@ static void mq(struct stats *s)
 	close_tap(s);
 }
 
+/* ---- the programs of the tool netdevs ------------------------------------------------ */
+
+static __u32 sum(const __u32 *counts)
+{
+	__u32 total = 0;
+	int i;
+
+	for (i = 0; i < BUCKETS; i++)
+		total += counts[i];
+	return total;
+}
+
+static const struct netdevs_row *tool_row(struct netdevs *tool, int n)
+{
+	return &tool->bss->rows[tool->bss->order[n]];
+}
+
+/* Two devices in this namespace that have dropped something, one more than the
+ * other, and those that have not are left out. Of each packet it is known how many
+ * were in its queue, and of those that left it, how long they were there.
+ */
+static void netdevs(struct stats *s)
+{
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
+	int tap = make_tap(s, IFF_TAP, 1), a, b;
+	struct netdevs *tool;
+	struct stat st;
+
+	make_veth(s, &a, &b);
+	ASSERT_OK(nl_link_up(&s->a, tap, true), "up");
+	ASSERT_OK(qdisc_new(&s->a, tap, TC_H_ROOT, 0x10000, "fq"), "fq");
+	ASSERT_OK(mtu(&s->b, b, FRAME_LEN / 2), "mtu");
+	tool = netdevs__open_and_load();
+	if (!ASSERT_OK_PTR(tool, "load") || !ASSERT_OK(netdevs__attach(tool), "attach"))
+		goto out;
+	send_frames(&s->a, tap, FRAMES, FRAME_LEN);
+	send_frames(&s->a, a, 7, FRAME_LEN);
+
+	fstat(s->a.fd, &st);
+	tool->bss->only_netns = st.st_ino;
+	tool->bss->sort_by = BY_DROPS;
+	tool->bss->at_least = 1;
+	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(tool->progs.pull), &opts), "pull");
+	if (ASSERT_EQ(tool->bss->rows_found, 2, "devices")) {
+		ASSERT_STREQ(tool_row(tool, 0)->name, "tap", "most");
+		ASSERT_STREQ(tool_row(tool, 0)->qdisc, "fq", "its qdisc");
+		ASSERT_GT(tool_row(tool, 0)->qlen, 0, "in the queue");
+		ASSERT_EQ(sum(tool_row(tool, 0)->usecs), RING, "left it");
+		ASSERT_EQ(sum(tool_row(tool, 0)->occupancy), tool_row(tool, 0)->qlen + RING,
+			  "came to it");
+		ASSERT_STREQ(tool_row(tool, 1)->name, "va", "less");
+		ASSERT_EQ(tool_row(tool, 1)->drops, 7, "drops");
+	}
+out:
+	netdevs__destroy(tool);
+	close_tap(s);
+}
+
 /* ---------------------------------------------------------------------------------- */
 
 static const struct {
@@ -596,6 +656,7 @@ static const struct {
 	{ "fq_codel", fq_codel },
 	{ "tbf", tbf },
 	{ "mq", mq },
+	{ "netdevs", netdevs },
 };
 
 static bool kernel_lacks_it(void)

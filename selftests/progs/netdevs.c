@@ -101,15 +101,19 @@ struct {
 
 static const struct hist no_hist;
 
+/* 0, 1, 2-3, 4-7, ... */
 static __always_inline __u32 bucket(__u64 v)
 {
-	__u32 i = 0;
+	__u32 i, shift;
 
-	bpf_repeat(BUCKETS - 1) {
-		if (!v)
-			break;
-		v >>= 1;
-		i++;
+	if (v >> (BUCKETS - 1))
+		return BUCKETS - 1;
+	i = v > 0;
+	for (shift = 16; shift; shift >>= 1) {
+		if (v >> shift) {
+			v >>= shift;
+			i += shift;
+		}
 	}
 	return i < BUCKETS ? i : BUCKETS - 1;
 }
@@ -134,11 +138,12 @@ int BPF_PROG(enqueue, struct Qdisc *q, const struct netdev_queue *txq, struct sk
 	struct hist *h = hist_of(txq);
 	__u32 i;
 
+	if (!h)
+		return 0;
 	bpf_map_update_elem(&waiting, &packet, &now, BPF_ANY);
 	bpf_qdisc_get_stats(q, &stats);
 	i = bucket(stats.qlen);
-	if (h)
-		__sync_fetch_and_add(&h->occupancy[i], 1);
+	__sync_fetch_and_add(&h->occupancy[i], 1);
 	return 0;
 }
 
@@ -150,11 +155,14 @@ int BPF_PROG(dequeue, struct Qdisc *q, const struct netdev_queue *txq, int packe
 	__u64 packet = (__u64)skb, *since;
 	__u32 i;
 
+	if (!h)
+		return 0;
+	/* Several at once are a list */
 	bpf_repeat(64) {
 		if (!packet)
 			break;
 		since = bpf_map_lookup_elem(&waiting, &packet);
-		if (since && h) {
+		if (since) {
 			i = bucket((bpf_ktime_get_ns() - *since) / 1000);
 			__sync_fetch_and_add(&h->usecs[i], 1);
 		}
@@ -169,16 +177,16 @@ int BPF_PROG(dequeue, struct Qdisc *q, const struct netdev_queue *txq, int packe
 static struct netdevs_row row;
 static struct rtnl_link_stats64 stats;
 
-static __always_inline bool wanted(struct net_device *dev)
+static __always_inline bool wanted(void)
 {
 	int i;
 
-	if (only_netns && dev->nd_net.net->ns.inum != only_netns)
+	if (only_netns && row.netns != only_netns)
 		return false;
 	bpf_for(i, 0, sizeof(only_name)) {
 		if (!only_name[i])
 			break;
-		if (dev->name[i] != only_name[i])
+		if (row.name[i] != only_name[i])
 			return false;
 	}
 	return true;
@@ -210,13 +218,17 @@ static __always_inline void add_hist(void)
 	__builtin_memcpy(row.usecs, h->usecs, sizeof(row.usecs));
 }
 
-static __always_inline void fill_row(struct net_device *dev)
+static __always_inline void start_row(struct net_device *dev)
 {
 	__builtin_memset(&row, 0, sizeof(row));
 	row.netns = dev->nd_net.net->ns.inum;
 	row.reg_id = dev->reg_id;
 	row.ifindex = dev->ifindex;
 	bpf_probe_read_kernel_str(row.name, sizeof(row.name), dev->name);
+}
+
+static __always_inline void fill_row(struct net_device *dev)
+{
 	row.rx_bytes = stats.rx_bytes;
 	row.tx_bytes = stats.tx_bytes;
 	row.rx_packets = stats.rx_packets;
@@ -287,7 +299,8 @@ int pull(void *ctx)
 	bpf_rcu_read_lock();
 	bpf_for_each(netdev, dev, 0) {
 		devices++;
-		if (!wanted(dev) || bpf_netdev_get_stats64(dev, &stats))
+		start_row(dev);
+		if (!wanted() || bpf_netdev_get_stats64(dev, &stats))
 			continue;
 		fill_row(dev);
 		if (row.key >= at_least)
