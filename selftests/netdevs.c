@@ -137,7 +137,9 @@ static void table_head(void)
 
 static void draw(const char *what, const __u32 *count)
 {
-	static const char * const level[] = { " ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█" };
+	static const char * const level[] = {
+		" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"
+	};
 	__u32 max = 0;
 	int i, last = -1;
 

@@ -278,7 +278,7 @@ static void netdev(struct iters *t)
 }
 
 /* The program is told once that it is over, and then it is */
-static void end(struct iters *t)
+static void past_end(struct iters *t)
 {
 	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
 	struct bpf_link *link;
@@ -415,7 +415,7 @@ static void bad_links(struct iters *t)
 }
 
 /* A line of the link's fdinfo */
-static long long fdinfo(struct bpf_link *link, const char *key)
+static long long fdinfo_value(struct bpf_link *link, const char *key)
 {
 	long long value = -1;
 	char path[64], line[128];
@@ -438,15 +438,15 @@ static void link_fdinfo(struct iters *t)
 	link = attach_to(t->skel->progs.seq_netdev, t->ns[1].fd, t->dev[1][0]);
 	if (!ASSERT_OK_PTR(link, "attach"))
 		return;
-	ASSERT_EQ(fdinfo(link, "netns_cookie:"), t->ns[1].cookie, "namespace");
-	ASSERT_EQ(fdinfo(link, "ifindex:"), t->dev[1][0], "device");
+	ASSERT_EQ(fdinfo_value(link, "netns_cookie:"), t->ns[1].cookie, "namespace");
+	ASSERT_EQ(fdinfo_value(link, "ifindex:"), t->dev[1][0], "device");
 	bpf_link__destroy(link);
 
 	link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
 	if (!ASSERT_OK_PTR(link, "attach"))
 		return;
-	ASSERT_EQ(fdinfo(link, "netns_cookie:"), -1, "no namespace");
-	ASSERT_EQ(fdinfo(link, "ifindex:"), -1, "no device");
+	ASSERT_EQ(fdinfo_value(link, "netns_cookie:"), -1, "no namespace");
+	ASSERT_EQ(fdinfo_value(link, "ifindex:"), -1, "no device");
 	bpf_link__destroy(link);
 }
 
@@ -768,6 +768,7 @@ static const struct {
 static void refuses(const char *name, const char *why)
 {
 	static char log[1 << 20];
+
 	LIBBPF_OPTS(bpf_object_open_opts, opts,
 		    .kernel_log_buf = log, .kernel_log_size = sizeof(log),
 		    .kernel_log_level = 1);
@@ -801,7 +802,7 @@ static const struct {
 } tests[] = {
 	{ "netns", netns },
 	{ "netdev", netdev },
-	{ "end", end },
+	{ "past_end", past_end },
 	{ "by_netns", by_netns },
 	{ "by_device", by_device },
 	{ "device_moves", device_moves },

@@ -3,6 +3,7 @@
  * ip and tc, each field of them.
  */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <linux/gen_stats.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
@@ -116,35 +117,42 @@ static bool pull(struct stats *s, const struct nl_ns *ns, int ifindex,
 	return n == sizeof(*seen);
 }
 
+static const char * const link_fields[] = {
+	"rx_packets",
+	"tx_packets",
+	"rx_bytes",
+	"tx_bytes",
+	"rx_errors",
+	"tx_errors",
+	"rx_dropped",
+	"tx_dropped",
+	"multicast",
+	"collisions",
+	"rx_length_errors",
+	"rx_over_errors",
+	"rx_crc_errors",
+	"rx_frame_errors",
+	"rx_fifo_errors",
+	"rx_missed_errors",
+	"tx_aborted_errors",
+	"tx_carrier_errors",
+	"tx_fifo_errors",
+	"tx_heartbeat_errors",
+	"tx_window_errors",
+	"rx_compressed",
+	"tx_compressed",
+	"rx_nohandler",
+	"rx_otherhost_dropped",
+};
+
 static void compare_link(const struct rtnl_link_stats64 *bpf, const struct rtnl_link_stats64 *nl)
 {
-#define SAME(field) ASSERT_EQ(bpf->field, nl->field, #field)
-	SAME(rx_packets);
-	SAME(tx_packets);
-	SAME(rx_bytes);
-	SAME(tx_bytes);
-	SAME(rx_errors);
-	SAME(tx_errors);
-	SAME(rx_dropped);
-	SAME(tx_dropped);
-	SAME(multicast);
-	SAME(collisions);
-	SAME(rx_length_errors);
-	SAME(rx_over_errors);
-	SAME(rx_crc_errors);
-	SAME(rx_frame_errors);
-	SAME(rx_fifo_errors);
-	SAME(rx_missed_errors);
-	SAME(tx_aborted_errors);
-	SAME(tx_carrier_errors);
-	SAME(tx_fifo_errors);
-	SAME(tx_heartbeat_errors);
-	SAME(tx_window_errors);
-	SAME(rx_compressed);
-	SAME(tx_compressed);
-	SAME(rx_nohandler);
-	SAME(rx_otherhost_dropped);
-#undef SAME
+	const __u64 *b = (const __u64 *)bpf, *n = (const __u64 *)nl;
+	int i;
+
+	static_assert(sizeof(*bpf) == ARRAY_SIZE(link_fields) * sizeof(__u64), "all fields");
+	for (i = 0; i < ARRAY_SIZE(link_fields); i++)
+		ASSERT_EQ(b[i], n[i], link_fields[i]);
 }
 
 static void compare_qdiscs(const struct netdev_stats_seen *bpf, const struct told *nl)
@@ -563,7 +571,7 @@ static void tbf(struct stats *s)
 /* It has no queue of its own, and tells the sum of those below it, which may
  * count by CPU or not.
  */
-static void mq(struct stats *s)
+static void mq_sum(struct stats *s)
 {
 	static const char * const kinds[] = { "fq", "pfifo_fast", "fq_codel" };
 	int ifindex = make_tap(s, IFF_TAP, QUEUES), i;
@@ -592,49 +600,49 @@ static __u32 sum(const __u32 *counts)
 	return total;
 }
 
-static const struct netdevs_row *tool_row(struct netdevs *tool, int n)
+static const struct netdevs_row *tool_row(struct netdevs *skel, int n)
 {
-	return &tool->bss->rows[tool->bss->order[n]];
+	return &skel->bss->rows[skel->bss->order[n]];
 }
 
 /* Two devices in this namespace that have dropped something, one more than the
  * other, and those that have not are left out. Of each packet it is known how many
  * were in its queue, and of those that left it, how long they were there.
  */
-static void netdevs(struct stats *s)
+static void tool(struct stats *s)
 {
 	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
 	int tap = make_tap(s, IFF_TAP, 1), a, b;
-	struct netdevs *tool;
+	struct netdevs *skel;
 	struct stat st;
 
 	make_veth(s, &a, &b);
 	ASSERT_OK(nl_link_up(&s->a, tap, true), "up");
 	ASSERT_OK(qdisc_new(&s->a, tap, TC_H_ROOT, 0x10000, "fq"), "fq");
 	ASSERT_OK(mtu(&s->b, b, FRAME_LEN / 2), "mtu");
-	tool = netdevs__open_and_load();
-	if (!ASSERT_OK_PTR(tool, "load") || !ASSERT_OK(netdevs__attach(tool), "attach"))
+	skel = netdevs__open_and_load();
+	if (!ASSERT_OK_PTR(skel, "load") || !ASSERT_OK(netdevs__attach(skel), "attach"))
 		goto out;
 	send_frames(&s->a, tap, FRAMES, FRAME_LEN);
 	send_frames(&s->a, a, 7, FRAME_LEN);
 
 	fstat(s->a.fd, &st);
-	tool->bss->only_netns = st.st_ino;
-	tool->bss->sort_by = BY_DROPS;
-	tool->bss->at_least = 1;
-	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(tool->progs.pull), &opts), "pull");
-	if (ASSERT_EQ(tool->bss->rows_found, 2, "devices")) {
-		ASSERT_STREQ(tool_row(tool, 0)->name, "tap", "most");
-		ASSERT_STREQ(tool_row(tool, 0)->qdisc, "fq", "its qdisc");
-		ASSERT_GT(tool_row(tool, 0)->qlen, 0, "in the queue");
-		ASSERT_EQ(sum(tool_row(tool, 0)->usecs), RING, "left it");
-		ASSERT_EQ(sum(tool_row(tool, 0)->occupancy), tool_row(tool, 0)->qlen + RING,
+	skel->bss->only_netns = st.st_ino;
+	skel->bss->sort_by = BY_DROPS;
+	skel->bss->at_least = 1;
+	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts), "pull");
+	if (ASSERT_EQ(skel->bss->rows_found, 2, "devices")) {
+		ASSERT_STREQ(tool_row(skel, 0)->name, "tap", "most");
+		ASSERT_STREQ(tool_row(skel, 0)->qdisc, "fq", "its qdisc");
+		ASSERT_GT(tool_row(skel, 0)->qlen, 0, "in the queue");
+		ASSERT_EQ(sum(tool_row(skel, 0)->usecs), RING, "left it");
+		ASSERT_EQ(sum(tool_row(skel, 0)->occupancy), tool_row(skel, 0)->qlen + RING,
 			  "came to it");
-		ASSERT_STREQ(tool_row(tool, 1)->name, "va", "less");
-		ASSERT_EQ(tool_row(tool, 1)->drops, 7, "drops");
+		ASSERT_STREQ(tool_row(skel, 1)->name, "va", "less");
+		ASSERT_EQ(tool_row(skel, 1)->drops, 7, "drops");
 	}
 out:
-	netdevs__destroy(tool);
+	netdevs__destroy(skel);
 	close_tap(s);
 }
 
@@ -655,8 +663,8 @@ static const struct {
 	{ "fq", fq },
 	{ "fq_codel", fq_codel },
 	{ "tbf", tbf },
-	{ "mq", mq },
-	{ "netdevs", netdevs },
+	{ "mq", mq_sum },
+	{ "tool", tool },
 };
 
 static bool kernel_lacks_it(void)

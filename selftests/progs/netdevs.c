@@ -1,67 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the devices of all namespaces do, sorted and filtered in the kernel. */
 #include <linux/bpf.h>
-#include <linux/gen_stats.h>
-#include <linux/if_link.h>
+#include "netdev_iter.h"
 #include "netdevs.h"
 #include <bpf/bpf_core_read.h>
-#include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-
-#define __cored __attribute__((preserve_access_index))
-
-struct ns_common {
-	unsigned int inum;
-} __cored;
-
-struct net {
-	struct ns_common ns;
-} __cored;
-
-struct net_device {
-	char name[16];
-	int ifindex;
-	__u32 reg_id;
-	struct {
-		struct net *net;
-	} nd_net;
-} __cored;
 
 struct netdev_queue {
 	struct net_device *dev;
-} __cored;
-
-struct Qdisc_ops {
-	char id[16];
-} __cored;
-
-struct Qdisc {
-	const struct Qdisc_ops *ops;
-} __cored;
+} __kernel;
 
 struct sk_buff {
 	struct sk_buff *next;
-} __cored;
-
-struct bpf_iter_netdev {
-	__u64 __opaque[2];
-} __attribute__((aligned(8)));
-
-struct bpf_iter_qdisc {
-	__u64 __opaque[3];
-} __attribute__((aligned(8)));
-
-extern int bpf_iter_netdev_new(struct bpf_iter_netdev *it, struct net *net) __ksym;
-extern struct net_device *bpf_iter_netdev_next(struct bpf_iter_netdev *it) __ksym;
-extern void bpf_iter_netdev_destroy(struct bpf_iter_netdev *it) __ksym;
-extern int bpf_iter_qdisc_new(struct bpf_iter_qdisc *it, struct net_device *dev) __ksym;
-extern struct Qdisc *bpf_iter_qdisc_next(struct bpf_iter_qdisc *it) __ksym;
-extern void bpf_iter_qdisc_destroy(struct bpf_iter_qdisc *it) __ksym;
-extern int bpf_netdev_get_stats64(struct net_device *dev,
-				  struct rtnl_link_stats64 *stats) __ksym;
-extern void bpf_qdisc_get_stats(struct Qdisc *q, struct gnet_stats_queue *stats) __ksym;
-extern void bpf_rcu_read_lock(void) __ksym;
-extern void bpf_rcu_read_unlock(void) __ksym;
+} __kernel;
 
 /* ---- the question --------------------------------------------------------- */
 

@@ -1,83 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <linux/bpf.h>
+#include "netdev_iter.h"
 #include "test_netdev_iter.h"
-#include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#define __cored __attribute__((preserve_access_index))
-
-struct seq_file;
-struct bpf_iter_meta {
-	struct seq_file *seq;
-} __cored;
-
-struct ns_common {
-	unsigned int inum;
-} __cored;
-
-struct net {
-	struct ns_common ns;
-	__u64 net_cookie;
-} __cored;
-
-struct net_device {
-	char name[16];
-	int ifindex;
-	__u32 reg_id;
-	struct {
-		struct net *net;
-	} nd_net;
-} __cored;
-
-struct Qdisc_ops {
-	char id[16];
-} __cored;
-
-struct Qdisc {
-	unsigned int flags;
-	const struct Qdisc_ops *ops;
-	__u32 handle;
-	__u32 parent;
-} __cored;
-
 #define TCQ_F_INVISIBLE 0x80
-
-struct bpf_iter__netns {
-	struct bpf_iter_meta *meta;
-	struct net *net;
-} __cored;
-
-struct bpf_iter__netdev {
-	struct bpf_iter_meta *meta;
-	struct net_device *dev;
-} __cored;
-
-struct bpf_iter_netns {
-	__u64 __opaque[2];
-} __attribute__((aligned(8)));
-
-struct bpf_iter_netdev {
-	__u64 __opaque[2];
-} __attribute__((aligned(8)));
-
-struct bpf_iter_qdisc {
-	__u64 __opaque[3];
-} __attribute__((aligned(8)));
-
-extern int bpf_iter_netns_new(struct bpf_iter_netns *it) __ksym;
-extern struct net *bpf_iter_netns_next(struct bpf_iter_netns *it) __ksym;
-extern void bpf_iter_netns_destroy(struct bpf_iter_netns *it) __ksym;
-extern int bpf_iter_netdev_new(struct bpf_iter_netdev *it, struct net *net) __ksym;
-extern struct net_device *bpf_iter_netdev_next(struct bpf_iter_netdev *it) __ksym;
-extern void bpf_iter_netdev_destroy(struct bpf_iter_netdev *it) __ksym;
-extern int bpf_iter_qdisc_new(struct bpf_iter_qdisc *it, struct net_device *dev) __ksym;
-extern struct Qdisc *bpf_iter_qdisc_next(struct bpf_iter_qdisc *it) __ksym;
-extern void bpf_iter_qdisc_destroy(struct bpf_iter_qdisc *it) __ksym;
-extern int bpf_netdev_get_stats64(struct net_device *dev,
-				  struct rtnl_link_stats64 *stats) __ksym;
-extern void bpf_qdisc_get_stats(struct Qdisc *q, struct gnet_stats_queue *stats) __ksym;
-extern void bpf_rcu_read_lock(void) __ksym;
-extern void bpf_rcu_read_unlock(void) __ksym;
 
 struct netdev_seen seen[NETDEV_ITER_MAX];
 __u32 seen_count;
@@ -315,6 +242,5 @@ int BPF_PROG(trace_netdev)
 		see_all();
 	return 0;
 }
-
 
 char _license[] SEC("license") = "GPL";

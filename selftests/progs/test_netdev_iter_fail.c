@@ -1,64 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Each of these is refused by the verifier; the test knows with which words. */
 #include <linux/bpf.h>
-#include <linux/gen_stats.h>
-#include <linux/if_link.h>
-#include <bpf/bpf_helpers.h>
+#include "netdev_iter.h"
 #include <bpf/bpf_tracing.h>
-
-#define __cored __attribute__((preserve_access_index))
-
-struct net {
-	__u64 net_cookie;
-} __cored;
-
-struct Qdisc {
-	__u32 handle;
-} __cored;
-
-struct net_device {
-	int ifindex;
-	struct Qdisc *qdisc;
-	struct {
-		struct net *net;
-	} nd_net;
-} __cored;
-
-struct bpf_iter_meta {
-	struct seq_file *seq;
-} __cored;
-
-struct bpf_iter__netdev {
-	struct bpf_iter_meta *meta;
-	struct net_device *dev;
-} __cored;
-
-struct bpf_iter_netns {
-	__u64 __opaque[2];
-} __attribute__((aligned(8)));
-
-struct bpf_iter_netdev {
-	__u64 __opaque[2];
-} __attribute__((aligned(8)));
-
-struct bpf_iter_qdisc {
-	__u64 __opaque[3];
-} __attribute__((aligned(8)));
-
-extern int bpf_iter_netns_new(struct bpf_iter_netns *it) __ksym;
-extern struct net *bpf_iter_netns_next(struct bpf_iter_netns *it) __ksym;
-extern void bpf_iter_netns_destroy(struct bpf_iter_netns *it) __ksym;
-extern int bpf_iter_netdev_new(struct bpf_iter_netdev *it, struct net *net) __ksym;
-extern struct net_device *bpf_iter_netdev_next(struct bpf_iter_netdev *it) __ksym;
-extern void bpf_iter_netdev_destroy(struct bpf_iter_netdev *it) __ksym;
-extern int bpf_iter_qdisc_new(struct bpf_iter_qdisc *it, struct net_device *dev) __ksym;
-extern struct Qdisc *bpf_iter_qdisc_next(struct bpf_iter_qdisc *it) __ksym;
-extern void bpf_iter_qdisc_destroy(struct bpf_iter_qdisc *it) __ksym;
-extern int bpf_netdev_get_stats64(struct net_device *dev,
-				  struct rtnl_link_stats64 *stats) __ksym;
-extern void bpf_qdisc_get_stats(struct Qdisc *q, struct gnet_stats_queue *stats) __ksym;
-extern void bpf_rcu_read_lock(void) __ksym;
-extern void bpf_rcu_read_unlock(void) __ksym;
 
 struct rtnl_link_stats64 stats;
 struct gnet_stats_queue qstats;
