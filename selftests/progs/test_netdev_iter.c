@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <stddef.h>
 #include <linux/bpf.h>
 #include "netdev_iter.h"
 #include "test_netdev_iter.h"
@@ -16,7 +17,7 @@ static __always_inline void describe(struct netdev_seen *s, struct net_device *d
 	s->netns_cookie = dev->nd_net.net->net_cookie;
 	s->reg_id = dev->reg_id;
 	s->ifindex = dev->ifindex;
-	bpf_probe_read_kernel_str(s->name, sizeof(s->name), dev->name);
+	__builtin_memcpy(s->name, dev->name, sizeof(s->name));
 }
 
 static __always_inline struct netdev_seen *next_seen(void)
@@ -106,6 +107,19 @@ int seq_netdev_stats(struct bpf_iter__netdev *ctx)
 	bpf_netdev_get_stats64(dev, &stats_seen.stats);
 	see_qdiscs(dev);
 	bpf_seq_write(ctx->meta->seq, &stats_seen, sizeof(stats_seen));
+	return 0;
+}
+
+/* What rtnetlink and /proc/net/dev tell of all devices, as little as it can be */
+SEC("iter/netdev")
+int seq_netdev_link(struct bpf_iter__netdev *ctx)
+{
+	struct net_device *dev = ctx->dev;
+
+	if (!dev || bpf_netdev_get_stats64(dev, &stats_seen.stats))
+		return 0;
+	describe(&stats_seen.dev, dev);
+	bpf_seq_write(ctx->meta->seq, &stats_seen, offsetof(struct netdev_stats_seen, qdiscs));
 	return 0;
 }
 
