@@ -426,6 +426,41 @@ static void multi_queue(struct stats *s)
 	close_tap(s);
 }
 
+/* Many in one read, each with its own */
+static void many(struct stats *s)
+{
+	size_t len = offsetof(struct netdev_stats_seen, qdiscs);
+	struct netdev_stats_seen *seen = NULL;
+	int ifindex[20], fd, n, i, j;
+	static char buf[1 << 16];
+	struct bpf_link *link;
+	char name[IFNAMSIZ];
+
+	for (i = 0; i < ARRAY_SIZE(ifindex); i++) {
+		snprintf(name, sizeof(name), "dum%d", i);
+		ASSERT_OK(nl_link_new(&s->a, name, "dummy"), "dummy");
+		ifindex[i] = up(&s->a, name);
+		send_frames(&s->a, ifindex[i], i, FRAME_LEN);
+	}
+	link = bpf_program__attach_iter(s->skel->progs.seq_netdev_link, NULL);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	n = read(fd, buf, sizeof(buf)) / len;
+	for (i = 0; i < ARRAY_SIZE(ifindex); i++) {
+		for (j = 0; j < n; j++) {
+			seen = (void *)(buf + j * len);
+			if (seen->dev.netns_cookie == s->a.cookie &&
+			    seen->dev.ifindex == ifindex[i])
+				break;
+		}
+		if (ASSERT_LT(j, n, "shown"))
+			ASSERT_EQ(seen->stats.tx_packets, i, "sent");
+	}
+	close(fd);
+	bpf_link__destroy(link);
+}
+
 /* The example of Documentation/bpf/netdev_iter.rst, for two devices in two
  * namespaces, read byte by byte: that it is asked again shows nothing twice.
  */
@@ -658,6 +693,7 @@ static const struct {
 	{ "bridge", bridge },
 	{ "vlan", vlan },
 	{ "multi_queue", multi_queue },
+	{ "many", many },
 	{ "dropped", dropped },
 	{ "pfifo_fast", pfifo_fast },
 	{ "fq", fq },

@@ -175,7 +175,7 @@ static __always_inline void start_row(struct net_device *dev)
 	row.netns = dev->nd_net.net->ns.inum;
 	row.reg_id = dev->reg_id;
 	row.ifindex = dev->ifindex;
-	bpf_probe_read_kernel_str(row.name, sizeof(row.name), dev->name);
+	__builtin_memcpy(row.name, dev->name, sizeof(row.name));
 }
 
 static __always_inline void fill_row(struct net_device *dev)

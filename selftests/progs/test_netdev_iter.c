@@ -110,7 +110,7 @@ int seq_netdev_stats(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* What rtnetlink and /proc/net/dev tell of all devices, as little as it can be */
+/* Only what /proc/net/dev tells, too */
 SEC("iter/netdev")
 int seq_netdev_link(struct bpf_iter__netdev *ctx)
 {
