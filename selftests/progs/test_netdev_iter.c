@@ -10,7 +10,7 @@
 struct netdev_seen seen[NETDEV_ITER_MAX];
 __u32 seen_count;
 __u32 end_calls;	/* of a seq_file's program with NULL */
-pid_t pid;
+int pid;
 
 static __always_inline void describe(struct netdev_seen *s, struct net_device *dev)
 {

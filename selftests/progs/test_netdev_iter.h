@@ -4,8 +4,10 @@
 #define __TEST_NETDEV_ITER_H
 
 #include <linux/types.h>
+#ifndef __bpf__
 #include <linux/if_link.h>
 #include <linux/gen_stats.h>
+#endif
 
 #define NETDEV_ITER_MAX		512	/* what open-coded iterators store */
 
