@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0
+/* netdevs: what the network devices of all namespaces do, in one answer that the
+ * kernel has sorted and filtered. An example of asking the kernel when one wants
+ * to know, where else it would have to tell all that happens.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "progs/netdevs.h"
+#include "netdevs.skel.h"
+
+enum { OPT_MIN = 256 };
+
+static struct {
+	bool json;
+	bool hist;
+	int watch;		/* seconds, 0: once */
+	enum netdevs_key sort;
+	unsigned int netns;
+	const char *name;
+	unsigned int top;
+	unsigned long long min;
+} args = { .top = ROWS_MAX };
+
+static const char * const keys[] = {
+	[BY_BYTES] = "bytes",
+	[BY_PACKETS] = "packets",
+	[BY_DROPS] = "drops",
+	[BY_ERRORS] = "errors",
+	[BY_BACKLOG] = "backlog",
+};
+
+static const struct argp_option options[] = {
+	{ "json", 'j', NULL, 0, "One JSON object for each answer" },
+	{ "watch", 'w', "SECONDS", OPTION_ARG_OPTIONAL, "Again each second, or so many" },
+	{ "histograms", 'H', NULL, 0,
+	  "Packets found in the qdisc and time spent there, since the start (with --watch)" },
+	{ "sort", 's', "KEY", 0, "bytes (default), packets, drops, errors or backlog" },
+	{ "netns", 'n', "NETNS", 0, "Of this namespace: its number, or a file of it" },
+	{ "dev", 'd', "NAME", 0, "Whose names begin with this" },
+	{ "top", 't', "COUNT", 0, "No more than so many" },
+	{ "min", OPT_MIN, "COUNT", 0, "With at least so much of what is sorted by" },
+	{}
+};
+
+static unsigned int netns_number(const char *name)
+{
+	char *end;
+	unsigned int number = strtoul(name, &end, 0);
+	struct stat st;
+
+	if (!*end)
+		return number;
+	if (stat(name, &st)) {
+		fprintf(stderr, "netdevs: %s: %s\n", name, strerror(errno));
+		exit(1);
+	}
+	return st.st_ino;
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	unsigned int i;
+
+	switch (key) {
+	case 'j':
+		args.json = true;
+		break;
+	case 'H':
+		args.hist = true;
+		break;
+	case 'w':
+		args.watch = arg ? atoi(arg) : 1;
+		if (args.watch <= 0)
+			argp_error(state, "not a number of seconds: %s", arg);
+		break;
+	case 's':
+		for (i = 0; i < sizeof(keys) / sizeof(*keys) && strcmp(arg, keys[i]); i++)
+			;
+		if (i == sizeof(keys) / sizeof(*keys))
+			argp_error(state, "cannot sort by %s", arg);
+		args.sort = i;
+		break;
+	case 'n':
+		args.netns = netns_number(arg);
+		break;
+	case 'd':
+		args.name = arg;
+		break;
+	case 't':
+		args.top = strtoul(arg, NULL, 0);
+		if (!args.top || args.top > ROWS_MAX)
+			argp_error(state, "1 to %d devices", ROWS_MAX);
+		break;
+	case OPT_MIN:
+		args.min = strtoull(arg, NULL, 0);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+/* ---- a table ----------------------------------------------------------------- */
+
+static const char *human(unsigned long long n)
+{
+	static char buf[16][16];
+	static int turn;
+	char *s = buf[turn++ % 16];
+	const char *unit = " kMGTPE";
+	double v = n;
+
+	while (v >= 10000 && unit[1]) {
+		v /= 1000;
+		unit++;
+	}
+	snprintf(s, 16, *unit == ' ' ? "%.0f" : "%.0f%c", v, *unit);
+	return s;
+}
+
+static void table_head(void)
+{
+	printf("%-10s %-15s %8s %8s %8s %8s %7s %7s  %-10s %7s %7s\n", "NETNS", "DEVICE",
+	       "RX BYTES", "RX PKTS", "TX BYTES", "TX PKTS", "DROPS", "ERRORS", "QDISC", "QUEUED",
+	       "BACKLOG");
+}
+
+static void draw(const char *what, const __u32 *count)
+{
+	static const char * const level[] = {
+		" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"
+	};
+	__u32 max = 0;
+	int i, last = -1;
+
+	for (i = 0; i < BUCKETS; i++) {
+		max = count[i] > max ? count[i] : max;
+		last = count[i] ? i : last;
+	}
+	if (last < 0)
+		return;
+	printf("%26s  0|", what);
+	for (i = 0; i <= last; i++)
+		fputs(level[count[i] ? 1 + (__u64)count[i] * 7 / max : 0], stdout);
+	printf("|%llu\n", (1ULL << last) - 1);
+}
+
+static void table_row(const struct netdevs_row *r)
+{
+	printf("%-10u %-15s %8s %8s %8s %8s %7s %7s  %-10s %7u %7s\n", r->netns, r->name,
+	       human(r->rx_bytes), human(r->rx_packets), human(r->tx_bytes),
+	       human(r->tx_packets), human(r->drops), human(r->errors), r->qdisc, r->qlen,
+	       human(r->backlog));
+	if (args.hist) {
+		draw("packets before it", r->occupancy);
+		draw("us in the qdisc", r->usecs);
+	}
+}
+
+/* ---- JSON --------------------------------------------------------------------- */
+
+static void json_string(const char *s)
+{
+	putchar('"');
+	for (; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			printf("\\%c", *s);
+		else if ((unsigned char)*s < ' ')
+			printf("\\u%04x", *s);
+		else
+			putchar(*s);
+	}
+	putchar('"');
+}
+
+static void json_counts(const char *name, const __u32 *count)
+{
+	int i;
+
+	printf(",\"%s\":[", name);
+	for (i = 0; i < BUCKETS; i++)
+		printf("%s%u", i ? "," : "", count[i]);
+	putchar(']');
+}
+
+static void json_row(const struct netdevs_row *r, bool first)
+{
+	printf("%s{\"netns\":%u,\"ifindex\":%u,\"reg_id\":%u,\"ifname\":", first ? "" : ",",
+	       r->netns, r->ifindex, r->reg_id);
+	json_string(r->name);
+	printf(",\"rx_bytes\":%llu,\"rx_packets\":%llu,\"tx_bytes\":%llu,\"tx_packets\":%llu",
+	       r->rx_bytes, r->rx_packets, r->tx_bytes, r->tx_packets);
+	printf(",\"drops\":%llu,\"errors\":%llu,\"qlen\":%u,\"backlog\":%u,\"qdisc\":",
+	       r->drops, r->errors, r->qlen, r->backlog);
+	json_string(r->qdisc);
+	if (args.hist) {
+		json_counts("occupancy", r->occupancy);
+		json_counts("usecs", r->usecs);
+	}
+	putchar('}');
+}
+
+/* ---------------------------------------------------------------------------------- */
+
+static int show(struct netdevs *skel)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	const struct netdevs__bss *a = skel->bss;
+	unsigned int i;
+	int err;
+
+	err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts);
+	if (err)
+		return err;
+	if (args.json)
+		printf("{\"devices\":%u,\"shown\":[", a->devices);
+	else
+		table_head();
+	for (i = 0; i < a->rows_found; i++) {
+		const struct netdevs_row *r = &a->rows[a->order[i]];
+
+		if (args.json)
+			json_row(r, !i);
+		else
+			table_row(r);
+	}
+	printf(args.json ? "]}\n" : "%u of %u devices\n", a->rows_found, a->devices);
+	fflush(stdout);
+	return 0;
+}
+
+static void ask(struct netdevs *skel)
+{
+	skel->bss->sort_by = args.sort;
+	skel->bss->only_netns = args.netns;
+	skel->bss->at_least = args.min;
+	skel->data->rows_wanted = args.top;
+	if (args.name)
+		snprintf(skel->bss->only_name, sizeof(skel->bss->only_name), "%s", args.name);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = parse,
+		.doc = "What the network devices of all namespaces do.",
+	};
+	struct netdevs *skel;
+	int err;
+
+	argp_parse(&argp, argc, argv, 0, NULL, NULL);
+	skel = netdevs__open();
+	if (!skel)
+		return 1;
+	bpf_program__set_autoload(skel->progs.enqueue, args.hist);
+	bpf_program__set_autoload(skel->progs.dequeue, args.hist);
+	err = netdevs__load(skel);
+	if (err) {
+		fprintf(stderr, "netdevs: cannot load its programs: %s\n", strerror(-err));
+		goto out;
+	}
+	ask(skel);
+	err = args.hist ? netdevs__attach(skel) : 0;
+	while (!err) {
+		if (args.watch && !args.json)
+			printf("\033[H\033[2J");
+		err = show(skel);
+		if (!args.watch)
+			break;
+		sleep(args.watch);
+	}
+out:
+	netdevs__destroy(skel);
+	return err ? 1 : 0;
+}

@@ -1,0 +1,862 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Iterators of network namespaces and devices: what exists for a whole walk is
+ * shown exactly once, whatever happens meanwhile and however it is read.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <sys/stat.h>
+
+#include "test_progs.h"
+#include "netdev_nl.h"
+#include "progs/test_netdev_iter.h"
+#include "test_netdev_iter.skel.h"
+#include "test_netdev_iter_fail.skel.h"
+
+#define NSES 3			/* namespaces of a test, */
+#define DEVS 4			/* with so many devices, and a loopback */
+#define EVENT_TIMEOUT_MS 60000
+
+static const size_t buffers[] = { 1, 7, 100, 4096, 65536 };
+
+struct iters {
+	struct test_netdev_iter *skel;
+	struct nl_ns ns[NSES];
+	int dev[NSES][DEVS];		/* their ifindexes */
+};
+
+static struct netdev_seen seen[NETDEV_ITER_MAX];
+
+/* ---- walks --------------------------------------------------------------- */
+
+/* One read of a binary iterator: how many bytes, 0 at the end */
+static int read_some(int fd, size_t size, size_t *have)
+{
+	size_t room = sizeof(seen) - *have;
+	int n;
+
+	n = read(fd, (char *)seen + *have, size < room ? size : room);
+	if (n > 0)
+		*have += n;
+	return n;
+}
+
+/* All that is left, in reads of @size; returns how many are in seen[] */
+static int read_rest(int fd, size_t size, size_t have)
+{
+	int n;
+
+	while ((n = read_some(fd, size, &have)) > 0)
+		;
+	if (!ASSERT_OK(n, "read the iterator") ||
+	    !ASSERT_EQ(have % sizeof(*seen), 0, "a whole number of records"))
+		return -1;
+	return have / sizeof(*seen);
+}
+
+static int walk_fd(struct bpf_link *link)
+{
+	int fd = bpf_iter_create(bpf_link__fd(link));
+
+	ASSERT_OK_FD(fd, "create iterator");
+	return fd;
+}
+
+static int walk(struct bpf_link *link, size_t size)
+{
+	int fd = walk_fd(link), n;
+
+	if (fd < 0)
+		return -1;
+	n = read_rest(fd, size, 0);
+	close(fd);
+	return n;
+}
+
+static struct bpf_link *attach_to(struct bpf_program *prog, int netns_fd, int ifindex)
+{
+	union bpf_iter_link_info info = {
+		.netdev = { .netns_fd = netns_fd, .ifindex = ifindex },
+	};
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts,
+			    .link_info = &info, .link_info_len = sizeof(info));
+
+	return bpf_program__attach_iter(prog, &opts);
+}
+
+/* A walk of its own over a seq_file, in reads of @size */
+static int walk_prog(struct bpf_program *prog, size_t size)
+{
+	struct bpf_link *link = bpf_program__attach_iter(prog, NULL);
+	int n;
+
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return -1;
+	n = walk(link, size);
+	bpf_link__destroy(link);
+	return n;
+}
+
+/* One of an open-coded iterator, by a program that is run once */
+static int walk_open(struct iters *t, struct bpf_program *prog)
+{
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	if (!ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(prog), &opts), "run") ||
+	    !ASSERT_EQ(opts.retval, 0, "returned"))
+		return -1;
+	memcpy(seen, t->skel->bss->seen, sizeof(seen));
+	return t->skel->bss->seen_count;
+}
+
+/* The same from any context: the next system call of this process */
+static int walk_traced(struct iters *t)
+{
+	struct bpf_link *link;
+
+	link = bpf_program__attach(t->skel->progs.trace_netdev);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return -1;
+	t->skel->bss->pid = getpid();
+	syscall(__NR_getpgid, 0);
+	t->skel->bss->pid = 0;
+	bpf_link__destroy(link);
+	memcpy(seen, t->skel->bss->seen, sizeof(seen));
+	return t->skel->bss->seen_count;
+}
+
+/* How often a walk of @n has shown it */
+static int count_netns(int n, __u64 cookie)
+{
+	int count = 0;
+
+	while (n-- > 0)
+		count += seen[n].netns_cookie == cookie;
+	return count;
+}
+
+static int count_reg_id(int n, __u32 reg_id)
+{
+	int count = 0;
+
+	while (n-- > 0)
+		count += seen[n].reg_id == reg_id;
+	return count;
+}
+
+static int count_dev(int n, const struct nl_ns *ns, __u32 ifindex)
+{
+	int count = 0;
+
+	while (n-- > 0)
+		count += seen[n].netns_cookie == ns->cookie && seen[n].ifindex == ifindex;
+	return count;
+}
+
+static const struct netdev_seen *find_dev(int n, const struct nl_ns *ns, __u32 ifindex)
+{
+	while (n-- > 0)
+		if (seen[n].netns_cookie == ns->cookie && seen[n].ifindex == ifindex)
+			return &seen[n];
+	return NULL;
+}
+
+/* ---- the world ------------------------------------------------------------ */
+
+static int new_dummy(const struct nl_ns *ns, const char *name)
+{
+	int err = nl_link_new(ns, name, "dummy");
+
+	return err ?: nl_link_index(ns, name);
+}
+
+static bool make_devices(struct iters *t)
+{
+	char name[IFNAMSIZ];
+	int i, j;
+
+	for (i = 0; i < NSES; i++) {
+		for (j = 0; j < DEVS; j++) {
+			snprintf(name, sizeof(name), "d%d.%d", i, j);
+			t->dev[i][j] = new_dummy(&t->ns[i], name);
+			if (!ASSERT_GT(t->dev[i][j], 0, name))
+				return false;
+		}
+	}
+	return true;
+}
+
+static bool shows_all(int n)
+{
+	return ASSERT_GE(n, NSES * (DEVS + 1), "devices");
+}
+
+/* Each device of ours once, where it is, under its name; and no other there */
+static void check_devices(struct iters *t, int n, const char *form)
+{
+	const struct netdev_seen *s;
+	char name[IFNAMSIZ];
+	int i, j;
+
+	if (!shows_all(n))
+		return;
+	for (i = 0; i < NSES; i++) {
+		ASSERT_EQ(count_netns(n, t->ns[i].cookie), DEVS + 1, form);
+		for (j = 0; j < DEVS; j++) {
+			snprintf(name, sizeof(name), "d%d.%d", i, j);
+			if (ASSERT_EQ(count_dev(n, &t->ns[i], t->dev[i][j]), 1, form)) {
+				s = find_dev(n, &t->ns[i], t->dev[i][j]);
+				ASSERT_STREQ(s->name, name, form);
+				ASSERT_EQ(count_reg_id(n, s->reg_id), 1, form);
+			}
+		}
+	}
+}
+
+/* One end of a veth goes when the namespace of the other is taken down. */
+static int watch_netns(const struct nl_ns *ns, const struct nl_ns *from)
+{
+	int group = RTNLGRP_LINK;
+	char name[IFNAMSIZ];
+
+	snprintf(name, sizeof(name), "watch%d", ns->fd);
+	ASSERT_OK(nl_veth_new(from, name, ns, "peer"), "veth");
+	ASSERT_OK(setsockopt(from->nl, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group,
+			     sizeof(group)), "listen");
+	return nl_link_index(from, name);
+}
+
+static void wait_for_dellink(const struct nl_ns *ns, int ifindex)
+{
+	char buf[8192];
+	int n, gone = 0;
+
+	while (!gone) {
+		struct pollfd p = { .fd = ns->nl, .events = POLLIN };
+		struct nlmsghdr *h = (void *)buf;
+
+		if (!ASSERT_EQ(poll(&p, 1, EVENT_TIMEOUT_MS), 1, "device disappears"))
+			return;
+		n = recv(ns->nl, buf, sizeof(buf), 0);
+		for (; NLMSG_OK(h, n); h = NLMSG_NEXT(h, n))
+			gone |= h->nlmsg_type == RTM_DELLINK &&
+				((struct ifinfomsg *)NLMSG_DATA(h))->ifi_index == ifindex;
+	}
+}
+
+/* ---- I1: both forms show the same ------------------------------------------ */
+
+static void check_netns(struct iters *t, int n, const char *form)
+{
+	int i;
+
+	for (i = 0; i < NSES; i++)
+		ASSERT_EQ(count_netns(n, t->ns[i].cookie), 1, form);
+	for (i = 1; i < n; i++)
+		ASSERT_GT(seen[i].netns_cookie, seen[i - 1].netns_cookie, "ascending");
+}
+
+static void netns(struct iters *t)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(buffers); i++)
+		check_netns(t, walk_prog(t->skel->progs.seq_netns, buffers[i]), "seq_file");
+	check_netns(t, walk_open(t, t->skel->progs.open_netns), "open-coded");
+}
+
+static void netdev(struct iters *t)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(buffers); i++)
+		check_devices(t, walk_prog(t->skel->progs.seq_netdev, buffers[i]),
+			      "seq_file");
+	check_devices(t, walk_prog(t->skel->progs.seq_netdev_sleepable, 4096), "sleepable");
+	check_devices(t, walk_open(t, t->skel->progs.open_netdev), "open-coded");
+	check_devices(t, walk_open(t, t->skel->progs.open_nested), "nested");
+	check_devices(t, walk_traced(t), "traced");
+}
+
+/* The program is told once that it is over, and then it is */
+static void past_end(struct iters *t)
+{
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
+	struct bpf_link *link;
+	size_t have = 0;
+	int fd;
+
+	t->skel->bss->end_calls = 0;
+	link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	fd = walk_fd(link);
+	if (fd < 0)
+		goto out;
+	read_rest(fd, 4096, 0);
+	ASSERT_GT(new_dummy(&t->ns[0], "late"), 0, "one more device");
+	ASSERT_EQ(read_some(fd, 4096, &have), 0, "read after the end");
+	ASSERT_EQ(t->skel->bss->end_calls, 1, "calls at the end");
+	close(fd);
+	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(t->skel->progs.open_past_end), &opts),
+		  "run");
+	ASSERT_EQ(opts.retval, 0, "shown after the end");
+out:
+	bpf_link__destroy(link);
+}
+
+/* ---- I1: narrowed ----------------------------------------------------------- */
+
+static void by_netns(struct iters *t)
+{
+	struct bpf_link *link;
+	int i, j, n;
+
+	link = attach_to(t->skel->progs.seq_netdev, t->ns[1].fd, 0);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	for (i = 0; i < ARRAY_SIZE(buffers); i++) {
+		n = walk(link, buffers[i]);
+		ASSERT_EQ(n, DEVS + 1, "devices");
+		ASSERT_EQ(count_netns(n, t->ns[1].cookie), n, "of the namespace");
+		for (j = 0; j < DEVS; j++)
+			ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][j]), 1, "shown");
+	}
+	bpf_link__destroy(link);
+}
+
+static void by_device(struct iters *t)
+{
+	struct bpf_link *link;
+	int i, here;
+
+	for (i = 0; i < 2; i++) {
+		/* The second time, of the namespace that the caller is in */
+		here = i ? nl_enter(&t->ns[1]) : -1;
+		link = attach_to(t->skel->progs.seq_netdev, i ? 0 : t->ns[1].fd, t->dev[1][2]);
+		if (i)
+			nl_leave(here);
+		if (!ASSERT_OK_PTR(link, "attach"))
+			return;
+		ASSERT_EQ(walk(link, 1), 1, "devices");
+		ASSERT_EQ(count_dev(1, &t->ns[1], t->dev[1][2]), 1, "that one");
+		bpf_link__destroy(link);
+	}
+}
+
+/* A link stays with its device, and has nothing to show when that is gone. Its
+ * index is taken where it goes: all namespaces here have the same ones.
+ */
+static void device_moves(struct iters *t)
+{
+	int ifindex = t->dev[1][2], now;
+	struct bpf_link_info info = {};
+	struct bpf_link *link;
+	__u32 len = sizeof(info);
+	char target[16];
+
+	link = attach_to(t->skel->progs.seq_netdev, t->ns[1].fd, ifindex);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	ASSERT_OK(nl_link_move(&t->ns[1], ifindex, &t->ns[0]), "move");
+	now = nl_link_index(&t->ns[0], "d1.2");
+	ASSERT_NEQ(now, ifindex, "has a new index");
+	ASSERT_EQ(walk(link, 100), 1, "devices");
+	ASSERT_EQ(count_dev(1, &t->ns[0], now), 1, "where it is now");
+
+	info.iter.target_name = ptr_to_u64(target);
+	info.iter.target_name_len = sizeof(target);
+	ASSERT_OK(bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len), "info");
+	ASSERT_STREQ(target, "netdev", "target");
+	ASSERT_EQ(info.iter.netdev.netns_cookie, t->ns[0].cookie, "namespace");
+	ASSERT_EQ(info.iter.netdev.ifindex, now, "ifindex");
+	ASSERT_EQ(info.iter.netdev.reg_id, seen[0].reg_id, "reg_id");
+
+	ASSERT_OK(nl_link_del(&t->ns[0], now), "delete");
+	ASSERT_EQ(walk(link, 100), 0, "devices left");
+	ASSERT_OK(bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len), "info");
+	ASSERT_EQ(info.iter.netdev.ifindex, 0, "ifindex of none");
+	bpf_link__destroy(link);
+}
+
+static void netns_gone(struct iters *t)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+	struct bpf_link *link;
+	struct nl_ns ns;
+	int watched;
+
+	if (!ASSERT_OK(nl_ns_new(&ns), "namespace"))
+		return;
+	watched = watch_netns(&ns, &t->ns[0]);
+	link = attach_to(t->skel->progs.seq_netdev, ns.fd, 0);
+	if (ASSERT_OK_PTR(link, "attach")) {
+		ASSERT_EQ(walk(link, 100), 2, "loopback and veth");
+		ASSERT_OK(bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len), "info");
+		ASSERT_EQ(info.iter.netdev.netns_cookie, ns.cookie, "namespace");
+		ASSERT_EQ(info.iter.netdev.reg_id, 0, "no device");
+		nl_ns_close(&ns);
+		wait_for_dellink(&t->ns[0], watched);
+		ASSERT_EQ(walk(link, 100), 0, "devices");
+	}
+	bpf_link__destroy(link);
+}
+
+static void bad_links(struct iters *t)
+{
+	int file = open("/proc/self/status", O_RDONLY);
+
+	ASSERT_ERR_PTR(attach_to(t->skel->progs.seq_netdev, file, 0), "not a namespace");
+	ASSERT_ERR_PTR(attach_to(t->skel->progs.seq_netdev, 1 << 20, 0), "no file");
+	ASSERT_ERR_PTR(attach_to(t->skel->progs.seq_netdev, t->ns[0].fd, 1 << 20),
+		       "no device");
+	ASSERT_ERR_PTR(attach_to(t->skel->progs.seq_netdev, 0, 1 << 20), "none here");
+	close(file);
+}
+
+/* A line of the link's fdinfo */
+static long long fdinfo_value(struct bpf_link *link, const char *key)
+{
+	long long value = -1;
+	char path[64], line[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", bpf_link__fd(link));
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, key, strlen(key)))
+			value = atoll(line + strlen(key));
+	if (f)
+		fclose(f);
+	return value;
+}
+
+static void link_fdinfo(struct iters *t)
+{
+	struct bpf_link *link;
+
+	link = attach_to(t->skel->progs.seq_netdev, t->ns[1].fd, t->dev[1][0]);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	ASSERT_EQ(fdinfo_value(link, "netns_cookie:"), t->ns[1].cookie, "namespace");
+	ASSERT_EQ(fdinfo_value(link, "ifindex:"), t->dev[1][0], "device");
+	bpf_link__destroy(link);
+
+	link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	ASSERT_EQ(fdinfo_value(link, "netns_cookie:"), -1, "no namespace");
+	ASSERT_EQ(fdinfo_value(link, "ifindex:"), -1, "no device");
+	bpf_link__destroy(link);
+}
+
+/* ---- I2: exactly once -------------------------------------------------------- */
+
+/* A walk that stands still after @n records: the next is known to the kernel,
+ * but not in any buffer.
+ */
+static int walk_until(struct bpf_link *link, const struct nl_ns *ns, int ifindex, size_t *have)
+{
+	int fd = walk_fd(link);
+
+	*have = 0;
+	while (fd >= 0 && read_some(fd, 1, have) > 0)
+		if (*have % sizeof(*seen) == 0 &&
+		    find_dev(*have / sizeof(*seen), ns, ifindex))
+			return fd;
+	ASSERT_FAIL("not shown");
+	close(fd);
+	return -1;
+}
+
+/* From where it was shown to where none was yet, and the reverse; and out of the
+ * place that is shown next.
+ */
+static void moved(struct iters *t)
+{
+	struct bpf_link *link;
+	size_t have;
+	int fd, n, i;
+
+	link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	fd = walk_until(link, &t->ns[1], t->dev[1][1], &have);
+	if (fd < 0)
+		goto out;
+	ASSERT_OK(nl_link_move(&t->ns[0], t->dev[0][0], &t->ns[2]), "first to last");
+	ASSERT_OK(nl_link_move(&t->ns[2], t->dev[2][3], &t->ns[0]), "last to first");
+	ASSERT_OK(nl_link_move(&t->ns[1], t->dev[1][2], &t->ns[0]), "the next");
+	ASSERT_OK(nl_link_move(&t->ns[1], t->dev[1][1], &t->ns[2]), "the last");
+	n = read_rest(fd, 1, have);
+	close(fd);
+	shows_all(n);
+	for (i = 0; i < n; i++)
+		ASSERT_EQ(count_reg_id(n, seen[i].reg_id), 1, seen[i].name);
+	for (i = 0; i < 4; i++) {
+		static const char * const names[] = { "d0.0", "d2.3", "d1.2", "d1.1" };
+		int k, found = 0;
+
+		for (k = 0; k < n; k++)
+			found += !strcmp(seen[k].name, names[i]);
+		ASSERT_EQ(found, 1, names[i]);
+	}
+out:
+	bpf_link__destroy(link);
+}
+
+static void renamed(struct iters *t)
+{
+	struct bpf_link *link;
+	size_t have;
+	int fd, n;
+
+	link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	fd = walk_until(link, &t->ns[1], t->dev[1][1], &have);
+	if (fd < 0)
+		goto out;
+	ASSERT_OK(nl_link_rename(&t->ns[1], t->dev[1][0], "zzz"), "rename");
+	ASSERT_OK(nl_link_rename(&t->ns[1], t->dev[1][2], "aaa"), "rename");
+	n = read_rest(fd, 1, have);
+	close(fd);
+	ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][0]), 1, "behind");
+	ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][2]), 1, "ahead");
+out:
+	bpf_link__destroy(link);
+}
+
+/* A device that the iterator is at can go, and the walk goes on after it. If it
+ * were held, this would wait for ever.
+ */
+static void device_destroyed(struct iters *t)
+{
+	struct bpf_link *link;
+	size_t have;
+	int fd, n, j;
+
+	link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	fd = walk_until(link, &t->ns[1], t->dev[1][0], &have);
+	if (fd < 0)
+		goto out;
+	ASSERT_OK(nl_link_del(&t->ns[1], t->dev[1][0]), "delete the last one shown");
+	ASSERT_OK(nl_link_del(&t->ns[1], t->dev[1][1]), "delete the next one");
+	n = read_rest(fd, 1, have);
+	close(fd);
+	ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][1]), 0, "deleted");
+	for (j = 2; j < DEVS; j++)
+		ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][j]), 1, "alive");
+out:
+	bpf_link__destroy(link);
+}
+
+/* The same for namespaces: the last that was shown and the next. */
+static void netns_destroyed(struct iters *t)
+{
+	struct nl_ns ns[4], watch;
+	int i, n, fd, watched[2];
+	struct bpf_link *link;
+	size_t have = 0;
+
+	if (!ASSERT_OK(nl_ns_new(&watch), "namespace"))
+		return;
+	for (i = 0; i < ARRAY_SIZE(ns); i++)
+		if (!ASSERT_OK(nl_ns_new(&ns[i]), "namespace"))
+			return;
+	for (i = 0; i < 2; i++)
+		watched[i] = watch_netns(&ns[1 + i], &watch);
+	link = bpf_program__attach_iter(t->skel->progs.seq_netns, NULL);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	fd = walk_fd(link);
+	while (read_some(fd, 1, &have) > 0)
+		if (!(have % sizeof(*seen)) &&
+		    count_netns(have / sizeof(*seen), ns[1].cookie))
+			break;
+
+	for (i = 0; i < 2; i++) {
+		nl_ns_close(&ns[1 + i]);
+		wait_for_dellink(&watch, watched[i]);
+	}
+	n = read_rest(fd, 1, have);
+	close(fd);
+	ASSERT_EQ(count_netns(n, ns[0].cookie), 1, "before");
+	ASSERT_EQ(count_netns(n, ns[1].cookie), 1, "shown, then destroyed");
+	ASSERT_EQ(count_netns(n, ns[2].cookie), 0, "destroyed, then not shown");
+	ASSERT_EQ(count_netns(n, ns[3].cookie), 1, "after");
+	nl_ns_close(&ns[0]);
+	nl_ns_close(&ns[3]);
+	nl_ns_close(&watch);
+	bpf_link__destroy(link);
+}
+
+/* It is taken down by a worker, some time after its last user has gone. */
+static void dying(struct iters *t)
+{
+	int i, n, here, fd;
+	__u64 cookie;
+
+	for (i = 0; i < 20; i++) {
+		here = open("/proc/thread-self/ns/net", O_RDONLY);
+		if (!ASSERT_OK_FD(here, "here") || !ASSERT_OK(unshare(CLONE_NEWNET), "unshare"))
+			return;
+		fd = open("/proc/thread-self/ns/net", O_RDONLY);
+		nl_leave(here);
+		n = walk_open(t, t->skel->progs.open_netns);
+		if (!ASSERT_GT(n, 0, "namespaces"))
+			return;
+		cookie = seen[n - 1].netns_cookie;
+		close(fd);
+		n = walk_open(t, t->skel->progs.open_netns);
+		ASSERT_EQ(count_netns(n, cookie), 0, "open-coded");
+		n = walk_prog(t->skel->progs.seq_netns, 100);
+		ASSERT_EQ(count_netns(n, cookie), 0, "seq_file");
+	}
+}
+
+/* ---- I2: churn ---------------------------------------------------------------- */
+
+#define CHURN_STEPS 40		/* of each thread, at least */
+
+struct churn {
+	struct iters *t;
+	pthread_t thread;
+	void (*step)(struct iters *t, int i);
+	int steps;
+	bool stop;
+};
+
+static void churn_create(struct iters *t, int i)
+{
+	const struct nl_ns *ns = &t->ns[i % NSES];
+	int ifindex = new_dummy(ns, "goes");
+
+	if (ifindex > 0)
+		nl_link_del(ns, ifindex);
+}
+
+static void churn_netns(struct iters *t, int i)
+{
+	struct nl_ns ns;
+
+	if (nl_ns_new(&ns))
+		return;
+	new_dummy(&ns, "dies");
+	nl_ns_close(&ns);
+}
+
+/* d0.0 goes around, and is called otherwise each time */
+static void churn_move(struct iters *t, int i)
+{
+	char from[IFNAMSIZ], to[IFNAMSIZ];
+	int ifindex;
+
+	snprintf(from, sizeof(from), i ? "at%d" : "d0.0", i);
+	snprintf(to, sizeof(to), "at%d", i + 1);
+	ifindex = nl_link_index(&t->ns[i % NSES], from);
+	nl_link_rename(&t->ns[i % NSES], ifindex, to);
+	nl_link_move(&t->ns[i % NSES], ifindex, &t->ns[(i + 1) % NSES]);
+}
+
+static void *churn_thread(void *arg)
+{
+	struct churn *c = arg;
+
+	while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED)) {
+		c->step(c->t, c->steps);
+		__atomic_fetch_add(&c->steps, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void churn(struct iters *t)
+{
+	struct churn c[] = {
+		{ t, .step = churn_create },
+		{ t, .step = churn_netns },
+		{ t, .step = churn_move },
+	};
+	__u32 survivor[NSES * DEVS];
+	int i, j, n, walks = 0, busy;
+	/* A socket for each thread */
+	struct iters own[ARRAY_SIZE(c)];
+
+	n = walk_prog(t->skel->progs.seq_netdev, 4096);
+	for (i = 0; i < NSES * DEVS; i++) {
+		const struct netdev_seen *s;
+
+		s = find_dev(n, &t->ns[i / DEVS], t->dev[i / DEVS][i % DEVS]);
+		if (!ASSERT_OK_PTR(s, "survivor"))
+			return;
+		survivor[i] = s->reg_id;
+	}
+	for (i = 0; i < ARRAY_SIZE(c); i++) {
+		own[i] = *t;
+		for (j = 0; j < NSES; j++) {
+			int here = nl_enter(&t->ns[j]);
+
+			own[i].ns[j].nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC,
+						 NETLINK_ROUTE);
+			nl_leave(here);
+		}
+		c[i].t = &own[i];
+		if (!ASSERT_OK(pthread_create(&c[i].thread, NULL, churn_thread, &c[i]),
+			       "thread"))
+			return;
+	}
+	do {
+		size_t size = buffers[walks % ARRAY_SIZE(buffers)];
+
+		n = walk_prog(t->skel->progs.seq_netdev, size);
+		for (i = 0; i < NSES * DEVS; i++)
+			if (!ASSERT_EQ(count_reg_id(n, survivor[i]), 1, "device"))
+				goto stop;
+		n = walk_open(t, t->skel->progs.open_netdev);
+		for (i = 0; i < NSES * DEVS; i++)
+			if (!ASSERT_EQ(count_reg_id(n, survivor[i]), 1, "device, open-coded"))
+				goto stop;
+		n = walk_prog(t->skel->progs.seq_netns, size);
+		for (i = 0; i < NSES; i++)
+			if (!ASSERT_EQ(count_netns(n, t->ns[i].cookie), 1, "namespace"))
+				goto stop;
+		n = walk_open(t, t->skel->progs.open_netns);
+		for (i = 0; i < NSES; i++)
+			if (!ASSERT_EQ(count_netns(n, t->ns[i].cookie), 1,
+				       "namespace, open-coded"))
+				goto stop;
+		walks++;
+		for (i = 0, busy = 0; i < ARRAY_SIZE(c); i++)
+			busy += __atomic_load_n(&c[i].steps, __ATOMIC_RELAXED) < CHURN_STEPS;
+	} while (busy);
+stop:
+	for (i = 0; i < ARRAY_SIZE(c); i++) {
+		__atomic_store_n(&c[i].stop, true, __ATOMIC_RELAXED);
+		pthread_join(c[i].thread, NULL);
+		for (j = 0; j < NSES; j++)
+			close(own[i].ns[j].nl);
+	}
+	printf("%d walks, steps %d %d %d\n", walks, c[0].steps, c[1].steps, c[2].steps);
+}
+
+/* ---- I4: what the verifier refuses --------------------------------------------- */
+
+static const struct {
+	const char *prog;
+	const char *why;
+} refused[] = {
+	{ "netns_without_rcu", "requires RCU critical section protection" },
+	{ "netdev_without_rcu", "requires RCU critical section protection" },
+	{ "device_after_unlock", "must be a rcu pointer" },
+	{ "qdisc_after_unlock", "must be a rcu pointer" },
+	{ "netns_after_unlock", "must be a rcu pointer" },
+	{ "next_after_unlock", "expected an RCU CS" },
+	{ "next_after_destroy", "expected an initialized iter_netdev" },
+	{ "next_without_new", "expected an initialized iter_netns" },
+	{ "no_destroy", "Unreleased reference" },
+	{ "unchecked", "Possibly NULL pointer passed" },
+	{ "unchecked_seq", "Possibly NULL pointer passed" },
+	{ "write_device", "only read is supported" },
+	{ "not_a_device", "expected pointer to STRUCT net_device" },
+	{ "made_up_qdisc", "is scalar" },
+	{ "stats_anywhere", "is not allowed" },
+	{ "short_stats", "invalid" },
+};
+
+static void refuses(const char *name, const char *why)
+{
+	static char log[1 << 20];
+
+	LIBBPF_OPTS(bpf_object_open_opts, opts,
+		    .kernel_log_buf = log, .kernel_log_size = sizeof(log),
+		    .kernel_log_level = 1);
+	struct test_netdev_iter_fail *skel;
+	struct bpf_program *prog, *p;
+	libbpf_print_fn_t print;
+
+	skel = test_netdev_iter_fail__open_opts(&opts);
+	if (!ASSERT_OK_PTR(skel, "open"))
+		return;
+	bpf_object__for_each_program(p, skel->obj)
+		bpf_program__set_autoload(p, false);
+	prog = bpf_object__find_program_by_name(skel->obj, name);
+	if (ASSERT_OK_PTR(prog, name)) {
+		bpf_program__set_autoload(prog, true);
+		log[0] = 0;
+		print = libbpf_set_print(NULL);
+		ASSERT_ERR(test_netdev_iter_fail__load(skel), "load");
+		libbpf_set_print(print);
+		if (!ASSERT_HAS_SUBSTR(log, why, "verifier log"))
+			printf("%s\n", log);
+	}
+	test_netdev_iter_fail__destroy(skel);
+}
+
+/* ---------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *name;
+	void (*run)(struct iters *t);
+} tests[] = {
+	{ "netns", netns },
+	{ "netdev", netdev },
+	{ "past_end", past_end },
+	{ "by_netns", by_netns },
+	{ "by_device", by_device },
+	{ "device_moves", device_moves },
+	{ "netns_gone", netns_gone },
+	{ "bad_links", bad_links },
+	{ "link_fdinfo", link_fdinfo },
+	{ "moved", moved },
+	{ "renamed", renamed },
+	{ "device_destroyed", device_destroyed },
+	{ "netns_destroyed", netns_destroyed },
+	{ "dying", dying },
+	{ "churn", churn },
+};
+
+static bool kernel_lacks_it(void)
+{
+	if (libbpf_find_vmlinux_btf_id("netdev", BPF_TRACE_ITER) > 0)
+		return false;
+	printf("%s:SKIP: no iterators of network devices in this kernel\n", __func__);
+	test__skip();
+	return true;
+}
+
+static void run(void (*test)(struct iters *t))
+{
+	struct iters t = {};
+	int i, made = 0;
+
+	t.skel = test_netdev_iter__open_and_load();
+	if (!ASSERT_OK_PTR(t.skel, "load"))
+		return;
+	for (; made < NSES; made++)
+		if (!ASSERT_OK(nl_ns_new(&t.ns[made]), "namespace"))
+			goto out;
+	if (make_devices(&t))
+		test(&t);
+out:
+	for (i = 0; i < made; i++)
+		nl_ns_close(&t.ns[i]);
+	test_netdev_iter__destroy(t.skel);
+}
+
+void test_netdev_iter(void)
+{
+	char name[64];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(tests); i++) {
+		if (test__start_subtest(tests[i].name) && !kernel_lacks_it())
+			run(tests[i].run);
+	}
+	for (i = 0; i < ARRAY_SIZE(refused); i++) {
+		snprintf(name, sizeof(name), "refuses_%s", refused[i].prog);
+		if (test__start_subtest(name) && !kernel_lacks_it())
+			refuses(refused[i].prog, refused[i].why);
+	}
+}
