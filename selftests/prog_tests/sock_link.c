@@ -6,7 +6,7 @@
 #include <error.h>
 #include <poll.h>
 #include <netinet/tcp.h>
-#include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -747,21 +747,6 @@ static int client_of(int fd)
 	if (c >= 0)
 		setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	return c;
-}
-
-static void expect_event(int ep, int fd, const char *what)
-{
-	struct epoll_event ev = {};
-
-	ASSERT_EQ(epoll_wait(ep, &ev, 1, WAIT_SEC * 1000), 1, what);
-	ASSERT_EQ(ev.data.fd, fd, what);
-}
-
-static void add_event(int ep, int fd)
-{
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLET, .data.fd = fd };
-
-	ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev), "epoll_ctl");
 }
 
 struct listener {
