@@ -77,9 +77,10 @@ static struct bpf_link *attach_to(struct bpf_program *prog, int netns_fd, int if
 	union bpf_iter_link_info info = {
 		.netdev = { .netns_fd = netns_fd, .ifindex = ifindex },
 	};
-	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts,
-			    .link_info = &info, .link_info_len = sizeof(info));
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts);
 
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
 	return bpf_program__attach_iter(prog, &opts);
 }
 

@@ -99,11 +99,12 @@ static bool pull(struct stats *s, const struct nl_ns *ns, int ifindex,
 	union bpf_iter_link_info info = {
 		.netdev = { .netns_fd = ns->fd, .ifindex = ifindex },
 	};
-	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts,
-			    .link_info = &info, .link_info_len = sizeof(info));
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts);
 	struct bpf_link *link;
 	int fd, n = -1;
 
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
 	link = bpf_program__attach_iter(s->skel->progs.seq_netdev_stats, &opts);
 	if (!ASSERT_OK_PTR(link, "attach"))
 		return false;

@@ -199,8 +199,8 @@ static void check_ready(struct recv_test *s, int len, const char *when, __u64 un
 		;
 	same(s, n, want, "FIONREAD after %.*s", len, when);
 	/* a FIN may have to be sent again */
-	if (s->patience && (want || s->fin))
-		poll(&pfd, 1, until - now_ms());
+	if (s->patience && (want || s->fin) && now_ms() < until)
+		poll(&pfd, 1, HELD_TIMEOUT_SEC * 1000 * (1 + s->patience));
 	same(s, poll(&pfd, 1, 0), want || s->fin, "POLLIN after %.*s", len, when);
 
 	/* To look further than what was passed takes a read */
