@@ -2,7 +2,7 @@
 #include "sockmap_records.h"
 
 int verdict = SK_PASS;
-bool redirect;
+int redirect;
 __u32 cork;
 __u32 apply;
 __u64 msgs;
