@@ -7,9 +7,8 @@
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <stdio.h>
-#include <time.h>
 
+#include "bench.h"
 #include "prog_tests/netdev_nl.h"
 #include "progs/netdevs.h"
 #include "progs/test_netdev_iter.h"
@@ -25,20 +24,6 @@ static struct nl_ns ns[NSES];
 static struct test_netdev_iter *skel;
 static struct netdevs *tool;
 static int found;		/* devices */
-
-static void die(const char *what)
-{
-	fprintf(stderr, "bench_netdevs: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static long long now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
-}
 
 static void make_world(void)
 {

@@ -215,6 +215,33 @@ static int do_taint(char **argv)
 	return 0;
 }
 
+static void * __attribute__((noreturn)) switch_tasks(void *arg)
+{
+	(void)arg;
+	for (;;) {
+		usleep(1);
+		sched_yield();
+	}
+}
+
+/*
+ * patch TIMES: switch a static key in the scheduler, which the kernel does by
+ * patching its code while all CPUs run it. QEMU with a thread for each CPU does not
+ * survive that for long on x86_64.
+ */
+static int do_patch(char **argv)
+{
+	pthread_t thread;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		if (pthread_create(&thread, NULL, switch_tasks, NULL))
+			die("pthread_create");
+	for (i = 0; i < atoi(argv[0]); i++)
+		write_file("/proc/sys/kernel/sched_schedstats", i % 2 ? "0" : "1");
+	return 0;
+}
+
 /* Children that outlive the command, one of them without its session. */
 static int do_orphans(char **argv)
 {
@@ -341,6 +368,7 @@ int main(int argc, char **argv)
 		{ "block", do_block },
 		{ "reboot", do_reboot },
 		{ "taint", do_taint },
+		{ "patch", do_patch },
 		{ "orphans", do_orphans },
 		{ "environment", do_environment },
 		{ "count", do_count },

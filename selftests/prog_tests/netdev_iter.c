@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
-#include "test_progs.h"
+#include "netdev_test.h"
 #include "netdev_nl.h"
 #include "progs/test_netdev_iter.h"
 #include "test_netdev_iter.skel.h"
@@ -70,18 +70,6 @@ static int walk(struct bpf_link *link, size_t size)
 	n = read_rest(fd, size, 0);
 	close(fd);
 	return n;
-}
-
-static struct bpf_link *attach_to(struct bpf_program *prog, int netns_fd, int ifindex)
-{
-	union bpf_iter_link_info info = {
-		.netdev = { .netns_fd = netns_fd, .ifindex = ifindex },
-	};
-	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts);
-
-	opts.link_info = &info;
-	opts.link_info_len = sizeof(info);
-	return bpf_program__attach_iter(prog, &opts);
 }
 
 /* A walk of its own over a seq_file, in reads of @size */
@@ -453,21 +441,39 @@ static void link_fdinfo(struct iters *t)
 
 /* ---- I2: exactly once -------------------------------------------------------- */
 
-/* A walk that stands still after @n records: the next is known to the kernel,
- * but not in any buffer.
+/* A walk over all devices that stands still after one of them: the next is known
+ * to the kernel, but not in any buffer.
  */
-static int walk_until(struct bpf_link *link, const struct nl_ns *ns, int ifindex, size_t *have)
-{
-	int fd = walk_fd(link);
+struct halt {
+	struct bpf_link *link;
+	int fd;
+	size_t have;
+};
 
-	*have = 0;
-	while (fd >= 0 && read_some(fd, 1, have) > 0)
-		if (*have % sizeof(*seen) == 0 &&
-		    find_dev(*have / sizeof(*seen), ns, ifindex))
-			return fd;
+static bool halt_at(struct iters *t, struct halt *h, const struct nl_ns *ns, int ifindex)
+{
+	h->have = 0;
+	h->link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
+	if (!ASSERT_OK_PTR(h->link, "attach"))
+		return false;
+	h->fd = walk_fd(h->link);
+	while (h->fd >= 0 && read_some(h->fd, 1, &h->have) > 0)
+		if (h->have % sizeof(*seen) == 0 &&
+		    find_dev(h->have / sizeof(*seen), ns, ifindex))
+			return true;
 	ASSERT_FAIL("not shown");
-	close(fd);
-	return -1;
+	close(h->fd);
+	bpf_link__destroy(h->link);
+	return false;
+}
+
+static int go_on(struct halt *h)
+{
+	int n = read_rest(h->fd, 1, h->have);
+
+	close(h->fd);
+	bpf_link__destroy(h->link);
+	return n;
 }
 
 /* From where it was shown to where none was yet, and the reverse; and out of the
@@ -475,22 +481,16 @@ static int walk_until(struct bpf_link *link, const struct nl_ns *ns, int ifindex
  */
 static void moved(struct iters *t)
 {
-	struct bpf_link *link;
-	size_t have;
-	int fd, n, i;
+	struct halt h;
+	int n, i;
 
-	link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
-	if (!ASSERT_OK_PTR(link, "attach"))
+	if (!halt_at(t, &h, &t->ns[1], t->dev[1][1]))
 		return;
-	fd = walk_until(link, &t->ns[1], t->dev[1][1], &have);
-	if (fd < 0)
-		goto out;
 	ASSERT_OK(nl_link_move(&t->ns[0], t->dev[0][0], &t->ns[2]), "first to last");
 	ASSERT_OK(nl_link_move(&t->ns[2], t->dev[2][3], &t->ns[0]), "last to first");
 	ASSERT_OK(nl_link_move(&t->ns[1], t->dev[1][2], &t->ns[0]), "the next");
 	ASSERT_OK(nl_link_move(&t->ns[1], t->dev[1][1], &t->ns[2]), "the last");
-	n = read_rest(fd, 1, have);
-	close(fd);
+	n = go_on(&h);
 	shows_all(n);
 	for (i = 0; i < n; i++)
 		ASSERT_EQ(count_reg_id(n, seen[i].reg_id), 1, seen[i].name);
@@ -502,30 +502,20 @@ static void moved(struct iters *t)
 			found += !strcmp(seen[k].name, names[i]);
 		ASSERT_EQ(found, 1, names[i]);
 	}
-out:
-	bpf_link__destroy(link);
 }
 
 static void renamed(struct iters *t)
 {
-	struct bpf_link *link;
-	size_t have;
-	int fd, n;
+	struct halt h;
+	int n;
 
-	link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
-	if (!ASSERT_OK_PTR(link, "attach"))
+	if (!halt_at(t, &h, &t->ns[1], t->dev[1][1]))
 		return;
-	fd = walk_until(link, &t->ns[1], t->dev[1][1], &have);
-	if (fd < 0)
-		goto out;
 	ASSERT_OK(nl_link_rename(&t->ns[1], t->dev[1][0], "zzz"), "rename");
 	ASSERT_OK(nl_link_rename(&t->ns[1], t->dev[1][2], "aaa"), "rename");
-	n = read_rest(fd, 1, have);
-	close(fd);
+	n = go_on(&h);
 	ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][0]), 1, "behind");
 	ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][2]), 1, "ahead");
-out:
-	bpf_link__destroy(link);
 }
 
 /* A device that the iterator is at can go, and the walk goes on after it. If it
@@ -533,25 +523,17 @@ out:
  */
 static void device_destroyed(struct iters *t)
 {
-	struct bpf_link *link;
-	size_t have;
-	int fd, n, j;
+	struct halt h;
+	int n, j;
 
-	link = bpf_program__attach_iter(t->skel->progs.seq_netdev, NULL);
-	if (!ASSERT_OK_PTR(link, "attach"))
+	if (!halt_at(t, &h, &t->ns[1], t->dev[1][0]))
 		return;
-	fd = walk_until(link, &t->ns[1], t->dev[1][0], &have);
-	if (fd < 0)
-		goto out;
 	ASSERT_OK(nl_link_del(&t->ns[1], t->dev[1][0]), "delete the last one shown");
 	ASSERT_OK(nl_link_del(&t->ns[1], t->dev[1][1]), "delete the next one");
-	n = read_rest(fd, 1, have);
-	close(fd);
+	n = go_on(&h);
 	ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][1]), 0, "deleted");
 	for (j = 2; j < DEVS; j++)
 		ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][j]), 1, "alive");
-out:
-	bpf_link__destroy(link);
 }
 
 /* The same for namespaces: the last that was shown and the next. */
@@ -817,15 +799,6 @@ static const struct {
 	{ "dying", dying },
 	{ "churn", churn },
 };
-
-static bool kernel_lacks_it(void)
-{
-	if (libbpf_find_vmlinux_btf_id("netdev", BPF_TRACE_ITER) > 0)
-		return false;
-	printf("%s:SKIP: no iterators of network devices in this kernel\n", __func__);
-	test__skip();
-	return true;
-}
 
 static void run(void (*test)(struct iters *t))
 {

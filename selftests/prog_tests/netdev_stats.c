@@ -13,7 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
-#include "test_progs.h"
+#include "netdev_test.h"
 #include "netdev_nl.h"
 #include "progs/netdevs.h"
 #include "progs/test_netdev_iter.h"
@@ -96,16 +96,10 @@ static bool ask(const struct nl_ns *ns, struct told *t)
 static bool pull(struct stats *s, const struct nl_ns *ns, int ifindex,
 		 struct netdev_stats_seen *seen)
 {
-	union bpf_iter_link_info info = {
-		.netdev = { .netns_fd = ns->fd, .ifindex = ifindex },
-	};
-	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts);
 	struct bpf_link *link;
 	int fd, n = -1;
 
-	opts.link_info = &info;
-	opts.link_info_len = sizeof(info);
-	link = bpf_program__attach_iter(s->skel->progs.seq_netdev_stats, &opts);
+	link = attach_to(s->skel->progs.seq_netdev_stats, ns->fd, ifindex);
 	if (!ASSERT_OK_PTR(link, "attach"))
 		return false;
 	fd = bpf_iter_create(bpf_link__fd(link));
@@ -703,15 +697,6 @@ static const struct {
 	{ "mq", mq_sum },
 	{ "tool", tool },
 };
-
-static bool kernel_lacks_it(void)
-{
-	if (libbpf_find_vmlinux_btf_id("netdev", BPF_TRACE_ITER) > 0)
-		return false;
-	printf("%s:SKIP: no iterators of network devices in this kernel\n", __func__);
-	test__skip();
-	return true;
-}
 
 static void run(void (*test)(struct stats *s))
 {

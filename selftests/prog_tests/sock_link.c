@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "test_progs.h"
+#include "testing_helpers.h"
 #include "cgroup_helpers.h"
 #include "network_helpers.h"
 #include "sockmap_helpers.h"
@@ -26,10 +27,7 @@ static const char zeros[32];
 
 static __u64 now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+	return get_time_ns() / 1000000;
 }
 
 static struct bpf_link *try_attach(struct bpf_program *prog, int fd, __u32 flags)

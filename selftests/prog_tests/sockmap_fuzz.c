@@ -25,13 +25,18 @@
 
 static __u64 rnd_state;
 
-static unsigned int rnd(unsigned int below)
+static unsigned int rnd_of(__u64 *state, unsigned int below)
 {
 	/* xorshift64* by Marsaglia and Vigna */
-	rnd_state ^= rnd_state >> 12;
-	rnd_state ^= rnd_state << 25;
-	rnd_state ^= rnd_state >> 27;
-	return (rnd_state * 2685821657736338717ULL >> 33) % below;
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return (*state * 2685821657736338717ULL >> 33) % below;
+}
+
+static unsigned int rnd(unsigned int below)
+{
+	return rnd_of(&rnd_state, below);
 }
 
 static const char *letters = "brhwl";
@@ -190,6 +195,20 @@ static void inject_faults(bool on)
 	}
 }
 
+static void begin_faults(struct recv_test *s)
+{
+	if (strchr(letters, 'f')) {
+		s->patience = 20;
+		inject_faults(true);
+	}
+}
+
+static void end_faults(void)
+{
+	if (strchr(letters, 'f'))
+		inject_faults(false);
+}
+
 static bool begin(struct recv_test *s, struct sequence *seq)
 {
 	seq->text[0] = 0;
@@ -198,17 +217,13 @@ static bool begin(struct recv_test *s, struct sequence *seq)
 	s->quiet = true;
 	s->ready = strchr(letters, 'r');
 	s->unheld = !strchr(letters, 'h');
-	if (strchr(letters, 'f')) {
-		s->patience = 20;
-		inject_faults(true);
-	}
+	begin_faults(s);
 	return true;
 }
 
 static void end(struct recv_test *s)
 {
-	if (strchr(letters, 'f'))
-		inject_faults(false);
+	end_faults();
 	close_sockets(s);
 }
 
@@ -299,27 +314,20 @@ static __u8 byte_at(__u64 at)
 	return at * 2654435761U >> 13;
 }
 
-/* rnd() is for one thread. */
-static unsigned int some(__u32 *state, unsigned int below)
-{
-	*state = *state * 1664525 + 1013904223;
-	return (*state >> 8) % below;
-}
-
 static void *send_all(void *arg)
 {
 	static const char ways[] = { 0, 0, '^', '!', '%' };
 	struct threads *t = arg;
 	static __u8 buf[20000];
-	__u32 state = 1;
+	__u64 state = 1;
 	int i, n, len;
 	char how;
 
 	while (now_ms() < t->until && !READ_ONCE(t->ended)) {
-		len = 1 + some(&state, sizeof(buf));
+		len = 1 + rnd_of(&state, sizeof(buf));
 		for (i = 0; i < len; i++)
 			buf[i] = byte_at(t->sent + i);
-		how = ways[some(&state, sizeof(ways))];
+		how = ways[rnd_of(&state, sizeof(ways))];
 		if (how) {
 			/* nobody needs it any more */
 			if (READ_ONCE(t->got) == t->sent)
@@ -356,11 +364,12 @@ static void *read_all(void *arg)
 	struct threads *t = arg;
 	struct pollfd pfd = { .fd = t->s->sk, .events = POLLIN };
 	static __u8 buf[30000];
-	__u32 state = 2;
+	__u64 state = 2;
 	int n;
 
 	while (poll(&pfd, 1, 1000 * READ_TIMEOUT_SEC * (1 + t->s->patience)) == 1) {
-		n = read_by(t->s->sk, buf, 1 + some(&state, sizeof(buf)), "--su"[some(&state, 4)]);
+		n = read_by(t->s->sk, buf, 1 + rnd_of(&state, sizeof(buf)),
+			    "--su"[rnd_of(&state, 4)]);
 		if (!n || (n < 0 && errno != EAGAIN) || (n > 0 && !as_sent(t, buf, n)))
 			break;
 		if (n > 0)
@@ -373,13 +382,13 @@ static void *read_all(void *arg)
 static void *join_and_leave(void *arg)
 {
 	struct threads *t = arg;
-	__u32 state = 3;
+	__u64 state = 3;
 
 	while (!READ_ONCE(t->ended)) {
 		t->joins += !join(t->s, 0, t->s->sk);
-		usleep(some(&state, 2000));
+		usleep(rnd_of(&state, 2000));
 		leave(t->s, 0);
-		usleep(some(&state, 2000));
+		usleep(rnd_of(&state, 2000));
 	}
 	return NULL;
 }
@@ -412,17 +421,13 @@ static void run_threads(struct recv_test *s, int seconds)
 	s->pass_all = true;
 	if (!attach(s))
 		goto out;
-	if (strchr(letters, 'f')) {
-		s->patience = 20;
-		inject_faults(true);
-	}
+	begin_faults(s);
 	for (; n < ARRAY_SIZE(run); n++)
 		if (!ASSERT_OK(pthread_create(&threads[n], NULL, run[n], &t), "pthread_create"))
 			break;
 	for (i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
-	if (strchr(letters, 'f'))
-		inject_faults(false);
+	end_faults();
 	ASSERT_EQ(t.got, t.sent, "bytes read");
 	ASSERT_GT(t.joins, 0, "joined");
 out:

@@ -189,20 +189,47 @@ static void wait_all(struct recv_test *s)
 	reads(&r, 300, "recv(MSG_WAITALL)");
 }
 
-/* A thread sleeps in recv() of a plain socket when it joins the map */
-static void join_blocked(struct recv_test *s)
+/* To a thread that sleeps */
+static void drop_and_pass(struct recv_test *s)
+{
+	new_record(s, 'D', 100);
+	send_record(s, 100, 0);
+	new_record(s, 'P', 70);
+	send_record(s, 30, 0);
+	send_record(s, 40, 0);
+}
+
+/* A thread sleeps in a read of a plain socket when it joins the map */
+static void join_blocked_in(struct recv_test *s,
+			    int (*read)(int fd, void *buf, int len, int flags))
 {
 	static struct reader r;
 
-	if (!step(s, "L") || !start_reader(s, &r, 300, 0))
+	if (!step(s, "L") || !start_reader_by(s, &r, 300, 0, read))
 		return;
-	if (step(s, "A")) {
-		new_record(s, 'D', 100);
-		send_record(s, 100, 0);
-		new_record(s, 'P', 70);
-		send_record(s, 30, 0);
-		send_record(s, 40, 0);
-	}
+	if (step(s, "A"))
+		drop_and_pass(s);
+	reads(&r, 70, "what was passed");
+}
+
+static void join_blocked(struct recv_test *s)
+{
+	join_blocked_in(s, recv_read);
+}
+
+static void splice_join_blocked(struct recv_test *s)
+{
+	join_blocked_in(s, splice_read);
+}
+
+/* or of one that is judged */
+static void splice_blocked(struct recv_test *s)
+{
+	static struct reader r;
+
+	if (!start_reader_by(s, &r, 300, 0, splice_read))
+		return;
+	drop_and_pass(s);
 	reads(&r, 70, "what was passed");
 }
 
@@ -219,37 +246,6 @@ static void leave_blocked(struct recv_test *s)
 		step(s, "L");
 	}
 	reads(&r, 60, "what was not judged");
-}
-
-/* The same in splice() */
-static void splice_blocked(struct recv_test *s)
-{
-	static struct reader r;
-
-	if (!start_reader_by(s, &r, 300, 0, splice_read))
-		return;
-	new_record(s, 'D', 100);
-	send_record(s, 100, 0);
-	new_record(s, 'P', 70);
-	send_record(s, 30, 0);
-	send_record(s, 40, 0);
-	reads(&r, 70, "what was passed");
-}
-
-static void splice_join_blocked(struct recv_test *s)
-{
-	static struct reader r;
-
-	if (!step(s, "L") || !start_reader_by(s, &r, 300, 0, splice_read))
-		return;
-	if (step(s, "A")) {
-		new_record(s, 'D', 100);
-		send_record(s, 100, 0);
-		new_record(s, 'P', 70);
-		send_record(s, 30, 0);
-		send_record(s, 40, 0);
-	}
-	reads(&r, 70, "what was passed");
 }
 
 /* sendfile() from the socket, and tee() of what it gave */
@@ -289,23 +285,6 @@ static void tls_refused(struct recv_test *s)
 	ASSERT_ERR(err, "TCP_ULP");
 }
 
-/* The next sequence numbers of the peer, to send and to receive */
-static bool next_seq(int fd, __u32 *snd, __u32 *rcv)
-{
-	int on = 1, off = TCP_REPAIR_OFF_NO_WP, queue;
-	socklen_t size = sizeof(int);
-
-	if (xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, size))
-		return false;
-	queue = TCP_SEND_QUEUE;
-	xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queue, size);
-	xgetsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, snd, &size);
-	queue = TCP_RECV_QUEUE;
-	xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queue, size);
-	xgetsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, rcv, &size);
-	return !xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, size);
-}
-
 struct packet {
 	struct ethhdr eth;
 	struct iphdr ip;
@@ -335,12 +314,17 @@ static bool forge(struct recv_test *s, struct packet *p)
 {
 	struct sockaddr_in from, to;
 	socklen_t len = sizeof(from);
-	__u32 snd, rcv;
+	int on = 1, off = TCP_REPAIR_OFF_NO_WP;
+	__u32 seq[2];
 	int tcp_len = sizeof(p->tcp) + sizeof(p->data);
 	struct iphdr ip;
 	__u32 sum;
 
-	if (!next_seq(s->peer, &snd, &rcv) || xgetsockname(s->peer, (void *)&from, &len) ||
+	if (xsetsockopt(s->peer, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)))
+		return false;
+	queue_seqs(s->peer, seq);
+	if (xsetsockopt(s->peer, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off)) ||
+	    xgetsockname(s->peer, (void *)&from, &len) ||
 	    xgetsockname(s->sk, (void *)&to, &len))
 		return false;
 	memset(p, 0, offsetof(struct packet, data));
@@ -354,8 +338,8 @@ static bool forge(struct recv_test *s, struct packet *p)
 	p->ip = ip;
 	p->tcp.source = from.sin_port;
 	p->tcp.dest = to.sin_port;
-	p->tcp.seq = htonl(snd);
-	p->tcp.ack_seq = htonl(rcv);
+	p->tcp.seq = htonl(seq[1]);
+	p->tcp.ack_seq = htonl(seq[0]);
 	p->tcp.doff = sizeof(p->tcp) / 4;
 	p->tcp.ack = 1;
 	p->tcp.window = htons(1000);

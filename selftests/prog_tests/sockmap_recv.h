@@ -25,6 +25,7 @@
 #include <linux/stddef.h>
 #include <io_uring/mini_liburing.h>
 #include "sockmap_helpers.h"
+#include "testing_helpers.h"
 #include "test_sockmap_recv.skel.h"
 
 #define HELD_TIMEOUT_SEC 1
@@ -119,10 +120,7 @@ static bool same(struct recv_test *s, long actual, long expected, const char *fm
 
 static __u64 now_ms(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+	return get_time_ns() / 1000000;
 }
 
 /* True as long as it makes sense to look again. When the time is up, that is
@@ -582,18 +580,31 @@ static void write_shared(struct recv_test *s)
 	s->shared_len = 0;
 }
 
+static const int queues[] = { TCP_RECV_QUEUE, TCP_SEND_QUEUE };
+
+/* The next sequence number of each queue. TCP_REPAIR is on. */
+static void queue_seqs(int fd, __u32 seq[])
+{
+	socklen_t size = sizeof(int);
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(queues); i++) {
+		xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queues[i], size);
+		xgetsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, &seq[i], &size);
+	}
+}
+
 /* Have the peer send the last @len bytes again, with what comes next, as if they
  * were lost and had been in another segment then. The socket for that is made
  * with TCP_REPAIR.
  */
 static bool resend(struct recv_test *s, int len)
 {
-	static const int queues[] = { TCP_RECV_QUEUE, TCP_SEND_QUEUE };
 	int fd, i, on = 1, off = TCP_REPAIR_OFF_NO_WP;
 	struct sockaddr_storage local, remote;
 	socklen_t n = sizeof(local), size = sizeof(int), wsize;
 	struct tcp_repair_window window = {};
-	unsigned int seq[2];
+	__u32 seq[2];
 
 	fd = xsocket(s->family, SOCK_STREAM, 0);
 	if (fd < 0)
@@ -604,9 +615,8 @@ static bool resend(struct recv_test *s, int len)
 	xsetsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, size);
 	xsetsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, size);
 	xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, size);
+	queue_seqs(s->peer, seq);
 	for (i = 0; i < ARRAY_SIZE(queues); i++) {
-		xsetsockopt(s->peer, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queues[i], size);
-		xgetsockopt(s->peer, IPPROTO_TCP, TCP_QUEUE_SEQ, &seq[i], &size);
 		xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR_QUEUE, &queues[i], size);
 		if (queues[i] == TCP_SEND_QUEUE)
 			seq[i] -= len;

@@ -171,8 +171,10 @@ static __always_inline void add_hist(void)
 
 static __always_inline void start_row(struct net_device *dev)
 {
+	struct net *net = dev->nd_net.net;
+
 	__builtin_memset(&row, 0, sizeof(row));
-	row.netns = dev->nd_net.net->ns.inum;
+	row.netns = net ? net->ns.inum : 0;
 	row.reg_id = dev->reg_id;
 	row.ifindex = dev->ifindex;
 	__builtin_memcpy(row.name, dev->name, sizeof(row.name));

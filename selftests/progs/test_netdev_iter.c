@@ -14,7 +14,9 @@ int pid;
 
 static __always_inline void describe(struct netdev_seen *s, struct net_device *dev)
 {
-	s->netns_cookie = dev->nd_net.net->net_cookie;
+	struct net *net = dev->nd_net.net;
+
+	s->netns_cookie = net ? net->net_cookie : 0;
 	s->reg_id = dev->reg_id;
 	s->ifindex = dev->ifindex;
 	__builtin_memcpy(s->name, dev->name, sizeof(s->name));
@@ -137,9 +139,13 @@ int dropped(struct bpf_iter__netdev *ctx)
 	struct net_device *dev = ctx->dev;
 	struct rtnl_link_stats64 s;
 	__u64 now, before, *old;
+	struct net *net;
 	__u32 id;
 
-	if (!dev || bpf_netdev_get_stats64(dev, &s))
+	if (!dev)
+		return 0;
+	net = dev->nd_net.net;
+	if (!net || bpf_netdev_get_stats64(dev, &s))
 		return 0;
 	id = dev->reg_id;
 	old = bpf_map_lookup_elem(&last, &id);
@@ -147,7 +153,7 @@ int dropped(struct bpf_iter__netdev *ctx)
 	now = s.rx_dropped + s.tx_dropped;
 	if (now > before &&
 	    BPF_SEQ_PRINTF(ctx->meta->seq, "netns %u %s: %llu\n",
-			   dev->nd_net.net->ns.inum, dev->name, now - before))
+			   net->ns.inum, dev->name, now - before))
 		return 0;
 	bpf_map_update_elem(&last, &id, &now, BPF_ANY);
 	return 0;

@@ -4,19 +4,23 @@
 __u64 judged_bytes;
 __u64 sent;
 
-SEC("sk_skb/stream_verdict")
-int prog_pass(struct __sk_buff *skb)
+static void count(struct __sk_buff *skb)
 {
 	__sync_fetch_and_add(&judged, 1);
 	__sync_fetch_and_add(&judged_bytes, skb->len);
+}
+
+SEC("sk_skb/stream_verdict")
+int prog_pass(struct __sk_buff *skb)
+{
+	count(skb);
 	return SK_PASS;
 }
 
 SEC("sk_skb/stream_verdict")
 int prog_drop(struct __sk_buff *skb)
 {
-	__sync_fetch_and_add(&judged, 1);
-	__sync_fetch_and_add(&judged_bytes, skb->len);
+	count(skb);
 	return SK_DROP;
 }
 
@@ -26,8 +30,7 @@ int prog_judge(struct __sk_buff *skb)
 {
 	char action = 0;
 
-	__sync_fetch_and_add(&judged, 1);
-	__sync_fetch_and_add(&judged_bytes, skb->len);
+	count(skb);
 	bpf_skb_load_bytes(skb, 2, &action, sizeof(action));
 	return action == 'P' ? SK_PASS : SK_DROP;
 }
