@@ -69,7 +69,7 @@ deps:
 #: DEBUG=1   KASAN, lockdep and the like; DEBUG=kcsan: data races
 #: TESTS=    only these tests, as test_progs -t takes them
 #: IMAGE=    run on this kernel image, build none
-#: ACCEL=    tcg or kvm (default: KVM where an image was seen to boot with it)
+#: ACCEL=    tcg, mttcg or kvm (default: KVM where an image was seen to boot with it)
 #: FROM=     debian, git or tarball: where a tree is taken from
 #: UPDATE=1  take the newest source of a tree; RESET=1 drop your work in it
 #: SUBMITTER='Name <mail>'   sign exported patches over to who mails them

@@ -21,6 +21,7 @@
 
 #define STEPS_MAX 40
 #define UNREAD_MAX 30000	/* keeps the window open */
+#define RCVBUF_MIN 100000	/* and so does this */
 #define BATCH 16		/* sequences with one load of the programs */
 
 static __u64 rnd_state;
@@ -56,6 +57,8 @@ static bool valid(struct recv_test *s, const char *what)
 
 	if (used > STREAM_MAX - 2 * UNREAD_MAX)
 		return false;
+	if (s->reset && !strchr("-~sumE", op))
+		return false;
 	/* what goes with the next needs a next */
 	if (s->batch_len && !strchr(RECORDS "/", op))
 		return false;
@@ -71,6 +74,7 @@ static bool valid(struct recv_test *s, const char *what)
 		return begun && n > 0 && n <= s->rec_len - s->rec_sent && !s->fin;
 	case 's':
 	case 'u':
+	case 'm':
 	case 'z':
 		if (!n)
 			return !readable(s) && !s->fin && s->joined;
@@ -93,8 +97,15 @@ static bool valid(struct recv_test *s, const char *what)
 		return !s->joined && !s->astray && !s->fin;
 	case 'F':
 		return !s->fin;
+	case 'K':
+		/* No one sends it again. */
+		return !strchr(letters, 'f');
 	case 'E':
 		return s->fin && !readable(s);
+	case 'V':
+		return true;
+	case 'B':
+		return n >= RCVBUF_MIN;
 	}
 	return false;
 }
@@ -115,7 +126,7 @@ static void invent(struct recv_test *s, char *what)
 	const char *how = ways[rnd(4) ? 0 : rnd(all_ways ? ARRAY_SIZE(ways) : 2)];
 	char action = "PPPDDRTGC"[rnd(strchr(letters, 'l') ? 9 : 7)];
 
-	switch (rnd(16)) {
+	switch (rnd(18)) {
 	case 0 ... 5:
 		if (rnd(3))
 			sprintf(what, "%c%d%s", action, n, how);
@@ -126,7 +137,7 @@ static void invent(struct recv_test *s, char *what)
 		sprintf(what, "/%d", left > 0 && rnd(2) ? 1 + rnd(left) : left);
 		break;
 	case 9 ... 10:
-		sprintf(what, "%c%d", "---~suz"[rnd(all_ways ? 7 : 4)],
+		sprintf(what, "%c%d", "---~sumz"[rnd(all_ways ? 8 : 4)],
 			all > 0 && rnd(2) ? 1 + rnd(all) : all);
 		break;
 	case 11:
@@ -142,7 +153,13 @@ static void invent(struct recv_test *s, char *what)
 		strcpy(what, "A");
 		break;
 	case 15:
-		strcpy(what, rnd(8) ? "E" : "F");
+		strcpy(what, rnd(8) ? "E" : rnd(3) ? "F" : "K");
+		break;
+	case 16:
+		strcpy(what, "V");
+		break;
+	case 17:
+		sprintf(what, "B%d", RCVBUF_MIN + rnd(RCVBUF_MIN));
 		break;
 	}
 }
@@ -369,7 +386,7 @@ static void *read_all(void *arg)
 
 	while (poll(&pfd, 1, 1000 * READ_TIMEOUT_SEC * (1 + t->s->patience)) == 1) {
 		n = read_by(t->s->sk, buf, 1 + rnd_of(&state, sizeof(buf)),
-			    "--su"[rnd_of(&state, 4)]);
+			    "--sum"[rnd_of(&state, 5)]);
 		if (!n || (n < 0 && errno != EAGAIN) || (n > 0 && !as_sent(t, buf, n)))
 			break;
 		if (n > 0)

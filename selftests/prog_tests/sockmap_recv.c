@@ -8,7 +8,7 @@
 
 #include "sockmap_recv.h"
 
-#define RACE_MS 1000
+#define RACE_MS 200
 #define RING_RECORD 3000
 
 static void run_steps(struct recv_test *s, const char *steps)
@@ -396,11 +396,10 @@ struct racer {
 static void *write_in_thread(void *arg)
 {
 	struct racer *r = arg;
+	int i;
 
-	while (!READ_ONCE(r->stop)) {
-		WRITE_ONCE(*r->action, 'D');
-		WRITE_ONCE(*r->action, 'P');
-	}
+	for (i = 0; !READ_ONCE(r->stop); i++)
+		WRITE_ONCE(*r->action, "DP"[i % 2]);
 	return NULL;
 }
 
@@ -428,6 +427,8 @@ static void race(struct recv_test *s, char how)
 			break;
 		s->judged++;
 		judged(s);
+		/* Where CPUs take turns, it is now the attacker's */
+		usleep(1);
 		while (recv(s->sk, buf, len, MSG_DONTWAIT) == len)
 			if (!same(s, buf[2], 'P', "action of what was delivered"))
 				until = 0;
@@ -633,13 +634,10 @@ static void timed_out(struct recv_test *s)
 /* Reset by the peer: after what was passed */
 static void reset(struct recv_test *s)
 {
-	struct linger linger = { .l_onoff = 1 };
 	struct pollfd pfd = { .fd = s->sk };
 
 	run_steps(s, "P100 D100 P100/50");
-	xsetsockopt(s->peer, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	close_fd(&s->peer);
-	s->peer = -1;
+	reset_by_peer(s);
 	ASSERT_EQ(poll(&pfd, 1, READ_TIMEOUT_SEC * 1000), 1, "POLLERR");
 	if (!read_unread(s, 100, '-'))
 		return;
@@ -732,6 +730,7 @@ static const struct {
 							.no_parser = true },
 	{ "leave_half",		"P1000/400 L /600 -1000", .ready = true },
 	{ "leave_half_header",	"P100/1 L -1 /99 -99", .ready = true },
+	{ "replace",		"P1000/400 V /600 D100 P100/50 L V A /50 -1000 -100", .ready = true },
 	{ "leave_mix",		"P100 D50 P100 R30 P1000/400 L U300 -150 -750", .ready = true },
 	{ "leave_redirected_in", "I100 P200 L U300 -600", .ready = true },
 	{ "leave_backlog",	"[ I100 P200 L ] U50 -350" },
@@ -763,6 +762,7 @@ static const struct {
 	{ "splice_join_blocked", .run = splice_join_blocked },
 	{ "sendfile_tee",	.run = sendfile_tee },
 	{ "tls_refused",	.run = tls_refused },
+	{ "multishot",		"D100 m0 P1000/400 m0 /600 P100 m1000 m100", .ready = true },
 	{ "io_uring_join",	"L D100 P1000/400 A u0 /600 u1000", .ready = true },
 
 	/* what the sender can still write to */

@@ -43,6 +43,7 @@ struct recv_test {
 	int map;
 	bool direct;		/* programs by links, not by the map */
 	bool pass_all;		/* whatever a record says */
+	bool twin;		/* the verdict is the other one */
 	struct bpf_link *links[2][2]; /* of sk and other: parser, verdict */
 	int family;
 	int sk;			/* in slot 0 of the map: the one looked at */
@@ -78,6 +79,8 @@ struct recv_test {
 	/* what the kernel must have come to */
 	int held;
 	int fin;
+	bool reset;		/* by the peer, which the application is */
+	bool told;		/* told once */
 	__u64 judged;
 	unsigned int copied;
 	/* what the application reads, and for how much of sk's own stream */
@@ -186,6 +189,15 @@ static void judged(struct recv_test *s)
 		;
 }
 
+/* What recv() returns when there is nothing more to read */
+static int end_of(struct recv_test *s)
+{
+	if (!s->reset || s->told)
+		return 0;
+	s->told = true;
+	return -ECONNRESET;
+}
+
 /* poll(), FIONREAD and recv() tell the same */
 static void check_ready(struct recv_test *s, int len, const char *when, __u64 until)
 {
@@ -207,7 +219,9 @@ static void check_ready(struct recv_test *s, int len, const char *when, __u64 un
 	n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
 		n = -errno;
-	same(s, n, want || s->fin ? want : -EAGAIN, "recv(MSG_PEEK) after %.*s", len, when);
+	if (!want)
+		want = s->fin ? end_of(s) : -EAGAIN;
+	same(s, n, want, "recv(MSG_PEEK) after %.*s", len, when);
 }
 
 /* Compare the kernel with the model. FIN takes a sequence number: whether it
@@ -220,7 +234,7 @@ static void check(struct recv_test *s, int len, const char *when)
 	int held;
 
 	judged(s);
-	if (s->unheld)
+	if (s->unheld || s->reset)
 		goto ready;
 	/* once is enough to wait for what does not come */
 	do {
@@ -262,28 +276,67 @@ static int splice_read(int fd, void *buf, int len, int flags)
 	return n;
 }
 
-static int uring_read(int fd, void *buf, int len)
+/* What was asked for last comes last. */
+static int uring_result(struct io_uring *ring, int requests)
 {
 	struct io_uring_cqe *cqe;
-	struct io_uring_sqe *sqe;
-	struct io_uring ring;
 	int n = -EIO;
+
+	if (io_uring_submit(ring) != requests)
+		return n;
+	while (requests-- && !io_uring_wait_cqe(ring, &cqe)) {
+		n = cqe->res;
+		io_uring_cqe_seen(ring);
+	}
+	return n;
+}
+
+static int uring_read(int fd, void *buf, int len)
+{
+	struct io_uring ring;
+	int n;
 
 	if (io_uring_queue_init(1, &ring, 0))
 		return -1;
-	sqe = io_uring_get_sqe(&ring);
-	if (sqe)
-		*sqe = (struct io_uring_sqe){
-			.opcode = IORING_OP_RECV,
-			.fd = fd,
-			.addr = (unsigned long)buf,
-			.len = len,
-			.msg_flags = MSG_DONTWAIT,
-		};
-	if (sqe && io_uring_submit(&ring) == 1 && !io_uring_wait_cqe(&ring, &cqe)) {
-		n = cqe->res;
-		io_uring_cqe_seen(&ring);
-	}
+	*io_uring_get_sqe(&ring) = (struct io_uring_sqe){
+		.opcode = IORING_OP_RECV,
+		.fd = fd,
+		.addr = (unsigned long)buf,
+		.len = len,
+		.msg_flags = MSG_DONTWAIT,
+	};
+	n = uring_result(&ring, 1);
+	io_uring_queue_exit(&ring);
+	errno = n < 0 ? -n : 0;
+	return n < 0 ? -1 : n;
+}
+
+/* Multishot: one result each time there is data, for as long as there are buffers,
+ * which is once.
+ */
+static int uring_multishot(int fd, void *buf, int len)
+{
+	struct io_uring ring;
+	int n;
+
+	if (io_uring_queue_init(2, &ring, 0))
+		return -1;
+	*io_uring_get_sqe(&ring) = (struct io_uring_sqe){
+		.opcode = IORING_OP_PROVIDE_BUFFERS,
+		.fd = 1,	/* so many */
+		.addr = (unsigned long)buf,
+		.len = len,
+		.buf_group = 1,
+	};
+	*io_uring_get_sqe(&ring) = (struct io_uring_sqe){
+		.opcode = IORING_OP_RECV,
+		.flags = IOSQE_BUFFER_SELECT,
+		.ioprio = IORING_RECV_MULTISHOT,
+		.fd = fd,
+		.buf_group = 1,
+		.msg_flags = MSG_DONTWAIT,
+	};
+	n = uring_result(&ring, 2);
 	io_uring_queue_exit(&ring);
 	errno = n < 0 ? -n : 0;
 	return n < 0 ? -1 : n;
@@ -334,6 +387,8 @@ static int read_by(int fd, void *buf, int len, char how)
 		return splice_read(fd, buf, len, MSG_DONTWAIT);
 	case 'u':
 		return uring_read(fd, buf, len);
+	case 'm':
+		return uring_multishot(fd, buf, len);
 	}
 	return recv(fd, buf, len, MSG_DONTWAIT);
 }
@@ -742,7 +797,9 @@ static void detach_links(struct recv_test *s, int slot)
 
 static struct bpf_program *verdict(struct recv_test *s)
 {
-	return s->pass_all ? s->skel->progs.prog_pass : s->skel->progs.prog_verdict;
+	if (s->pass_all)
+		return s->skel->progs.prog_pass;
+	return s->twin ? s->skel->progs.prog_verdict_twin : s->skel->progs.prog_verdict;
 }
 
 /* The parser first: from then on, nothing is judged without it. */
@@ -778,6 +835,30 @@ static int leave(struct recv_test *s, int slot)
 	return bpf_map_delete_elem(s->map, &u32(slot));
 }
 
+static int attach_verdict(struct recv_test *s)
+{
+	return bpf_prog_attach(bpf_program__fd(verdict(s)), s->map,
+			       BPF_SK_SKB_STREAM_VERDICT, 0);
+}
+
+/* The map has it for sockets that join, a link for its socket at once. */
+static int replace_verdict(struct recv_test *s)
+{
+	s->twin = !s->twin;
+	if (!s->direct)
+		return attach_verdict(s);
+	return s->joined ? bpf_link__update_program(s->links[0][1], verdict(s)) : 0;
+}
+
+static void reset_by_peer(struct recv_test *s)
+{
+	struct linger linger = { .l_onoff = 1 };
+
+	xsetsockopt(s->peer, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	close_fd(&s->peer);
+	s->peer = -1;
+}
+
 /* Steps, each followed by a comparison with the model:
  *
  * P, D, R, T<n>  a record of n bytes to pass, to drop, to redirect to the other
@@ -792,12 +873,15 @@ static int leave(struct recv_test *s, int slot)
  * O<n>		  the last n bytes once more, before what comes next
  * [ ... ]	  not delivered (nor looked at) before the bracket closes
  * -, ~<n>	  the application reads, or discards, n bytes
- * s, u<n>	  reads them by splice(), by io_uring
+ * s, u, m<n>	  reads them by splice(), by io_uring, by its multishot recv
  * z<n>		  by recv(), as TCP_ZEROCOPY_RECEIVE tells it to
  *    ...0	  finds that there is nothing to read
  * L, A		  the socket leaves the map; joins it
  * U<n>		  n bytes that are no record
  * F, E		  FIN; the application sees the end of file
+ * K		  RST
+ * V		  another verdict program takes the place of the one there is
+ * B<n>		  SO_RCVBUF
  */
 #define RECORDS "PDRTGC"
 
@@ -838,6 +922,7 @@ static bool step(struct recv_test *s, const char *what)
 	case '~':
 	case 's':
 	case 'u':
+	case 'm':
 	case 'z':
 		return read_unread(s, n, op);
 	case 'L':
@@ -867,8 +952,19 @@ static bool step(struct recv_test *s, const char *what)
 		}
 		s->fin = 1;
 		return same(s, shutdown(s->peer, SHUT_WR), 0, "shutdown");
+	case 'K':
+		reset_by_peer(s);
+		s->reset = true;
+		s->told = s->fin;	/* which came first */
+		s->fin = 1;
+		return true;
 	case 'E':
-		return same(s, recv(s->sk, &op, 1, MSG_DONTWAIT), 0, "end of file");
+		m = recv(s->sk, &op, 1, MSG_DONTWAIT);
+		return same(s, m < 0 ? -errno : m, end_of(s), "end of file");
+	case 'V':
+		return same(s, replace_verdict(s), 0, "replacing the verdict");
+	case 'B':
+		return !xsetsockopt(s->sk, SOL_SOCKET, SO_RCVBUF, &n, sizeof(n));
 	}
 	return ASSERT_FAIL("unknown: %s", what);
 }
@@ -888,8 +984,7 @@ static bool attach(struct recv_test *s)
 	}
 	if (err)
 		return ASSERT_FAIL("no parser: %d", err);
-	return !xbpf_prog_attach(bpf_program__fd(verdict(s)), s->map,
-				 BPF_SK_SKB_STREAM_VERDICT, 0);
+	return ASSERT_OK(attach_verdict(s), "attach the verdict");
 }
 
 static void no_sockets(struct recv_test *s)

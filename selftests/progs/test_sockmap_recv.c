@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "sockmap_records.h"
 
-SEC("sk_skb/stream_verdict")
-int prog_verdict(struct __sk_buff *skb)
+static __always_inline int judge(struct __sk_buff *skb)
 {
 	char action = 0;
 
@@ -24,6 +23,19 @@ int prog_verdict(struct __sk_buff *skb)
 		return bpf_sk_redirect_map(skb, &sock_map, 0, BPF_F_INGRESS);
 	}
 	return SK_DROP;
+}
+
+SEC("sk_skb/stream_verdict")
+int prog_verdict(struct __sk_buff *skb)
+{
+	return judge(skb);
+}
+
+/* For another to take its place */
+SEC("sk_skb/stream_verdict")
+int prog_verdict_twin(struct __sk_buff *skb)
+{
+	return judge(skb);
 }
 
 SEC("sk_skb/stream_verdict")
