@@ -730,7 +730,7 @@ static const struct {
 							.no_parser = true },
 	{ "leave_half",		"P1000/400 L /600 -1000", .ready = true },
 	{ "leave_half_header",	"P100/1 L -1 /99 -99", .ready = true },
-	{ "replace",		"P1000/400 V /600 D100 P100/50 L V A /50 -1000 -100", .ready = true },
+	{ "replace",		"P1000/400 V /600 D100 P100/50 L V A /50 -1100", .ready = true },
 	{ "leave_mix",		"P100 D50 P100 R30 P1000/400 L U300 -150 -750", .ready = true },
 	{ "leave_redirected_in", "I100 P200 L U300 -600", .ready = true },
 	{ "leave_backlog",	"[ I100 P200 L ] U50 -350" },

@@ -984,7 +984,7 @@ static bool attach(struct recv_test *s)
 	}
 	if (err)
 		return ASSERT_FAIL("no parser: %d", err);
-	return ASSERT_OK(attach_verdict(s), "attach the verdict");
+	return ASSERT_OK(attach_verdict(s), "verdict");
 }
 
 static void no_sockets(struct recv_test *s)
