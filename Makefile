@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test compare fuzz bench tree series sync check kernel image selftests
+.PHONY: help deps vmtest test compare fuzz attack bench tree series sync check kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,10 @@ compare: deps
 #:                STOCK, DEBUG, ARCH; LETTERS=brhwldfg as sockmap_fuzz.c says
 fuzz: deps
 	@scripts/fuzz "$(TREE)" "$(ARCH)"
+
+#: make attack    peers that write to what they have sent, for TIME=60 seconds
+attack: deps
+	@ATTACK=1 scripts/fuzz "$(TREE)" "$(ARCH)"
 
 #: make bench     what programs cost, in instructions and memory, stock and patched
 bench: deps
