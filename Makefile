@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test compare fuzz attack bench tree series sync check kernel image selftests
+.PHONY: help deps vmtest test compare fuzz attack bench tree series sync check mbox kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -41,6 +41,7 @@ bench: deps
 #: make series    export the tree's commits to patches/
 #: make sync      copy selftests/ into the tree, to be committed there
 #: make check     the stored series: checkpatch, sign-off, order, tests in step
+#: make mbox      what git send-email takes, in mbox/ or MBOX=; mails nothing
 tree: deps
 	@scripts/tree "$(TREE)"
 
@@ -52,6 +53,9 @@ sync: deps
 
 check: deps
 	@scripts/series check "$(TREE)"
+
+mbox: deps
+	@scripts/series mbox "$(TREE)"
 
 #: make kernel    build the kernel; make -s image prints its path on the last line
 #: make selftests build the tests alone, one static program
