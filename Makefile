@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test compare fuzz attack bench tree series sync check mbox kernel image selftests
+.PHONY: help deps vmtest test matrix compare fuzz attack bench tree series sync check mbox kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,11 @@ vmtest:
 
 test:
 	@scripts/test $(PARTS)
+
+#: make matrix    TREES, ARCHS, KINDS='stock image patched': run all there is, as far
+#:                as it can be had; a table, a page, JUnit
+matrix: deps
+	@scripts/matrix
 
 #: make compare   the tree's own tests of sockmap, stock and patched: none worse
 compare: deps
