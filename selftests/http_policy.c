@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+/* http_policy: let a server that runs already have only the requests that rules
+ * allow. An example of programs on a listening socket, which all connections
+ * inherit; the server knows nothing of it, and needs no proxy in front.
+ *
+ *	http_policy PID 'GET /public/' 'POST /form' ...
+ *
+ * A rule is how a request begins: a method and a path prefix. PID is the process
+ * that has the listening sockets; of nginx, the master. The policy is on until
+ * http_policy ends.
+ *
+ * A refused request is dropped, and so is all that follows on its connection: the
+ * server does not see it, and the client gets no answer. What is no proper HTTP/1.1
+ * request ends the connection: recv() gives the server an error, as if the network
+ * were at fault. Connections from before the policy are not subject to it.
+ */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "progs/http_policy.h"
+#include "http_policy.skel.h"
+
+static void die(const char *what)
+{
+	fprintf(stderr, "http_policy: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static struct http_policy *load(char **texts)
+{
+	struct http_policy *skel = http_policy__open_and_load();
+	size_t len;
+	int i;
+
+	if (!skel)
+		die("load");
+	for (i = 0; texts[i]; i++) {
+		len = strlen(texts[i]);
+		errno = EINVAL;
+		if (i == RULES_MAX || len > RULE_MAX || !strstr(texts[i], " /"))
+			die(texts[i]);
+		memcpy(skel->bss->rules[i].text, texts[i], len);
+		skel->bss->rules[i].len = len;
+	}
+	return skel;
+}
+
+static void attach(struct http_policy *skel, int fd)
+{
+	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = BPF_F_SOCK_INHERIT);
+
+	/* This order: nothing is judged without the parser. */
+	if (!bpf_program__attach_sock(skel->progs.http_parser, fd, &opts) ||
+	    !bpf_program__attach_sock(skel->progs.http_policy, fd, &opts))
+		die("attach");
+}
+
+static bool has(int fd, int option, int value)
+{
+	socklen_t len = sizeof(int);
+	int got;
+
+	return !getsockopt(fd, SOL_SOCKET, option, &got, &len) && got == value;
+}
+
+/* Where a server listens for TCP connections */
+static bool is_listening(int fd)
+{
+	return has(fd, SO_ACCEPTCONN, 1) && has(fd, SO_PROTOCOL, IPPROTO_TCP);
+}
+
+/* Attach to all listening sockets of a process; returns their number. */
+static int attach_all(struct http_policy *skel, const char *pid)
+{
+	int pidfd = syscall(__NR_pidfd_open, atoi(pid), 0);
+	struct dirent *entry;
+	int fd, n = 0;
+	char path[64];
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", atoi(pid));
+	dir = opendir(path);
+	if (pidfd < 0 || !dir)
+		die(pid);
+	while ((entry = readdir(dir))) {
+		fd = syscall(__NR_pidfd_getfd, pidfd, atoi(entry->d_name), 0);
+		if (fd < 0)
+			continue;
+		if (is_listening(fd)) {
+			attach(skel, fd);
+			n++;
+		}
+		close(fd);
+	}
+	closedir(dir);
+	close(pidfd);
+	return n;
+}
+
+int main(int argc, char **argv)
+{
+	struct http_policy *skel;
+	sigset_t end;
+	int sig, n;
+
+	if (argc < 3) {
+		fprintf(stderr, "usage: http_policy PID 'METHOD /PREFIX'...\n");
+		return 2;
+	}
+	sigemptyset(&end);
+	sigaddset(&end, SIGINT);
+	sigaddset(&end, SIGTERM);
+	sigprocmask(SIG_BLOCK, &end, NULL);
+
+	skel = load(argv + 2);
+	n = attach_all(skel, argv[1]);
+	errno = ENOENT;
+	if (!n)
+		die("listening socket");
+	printf("on %d sockets\n", n);
+	fflush(stdout);
+	sigwait(&end, &sig);
+	printf("passed %llu, refused %llu\n", skel->bss->passed, skel->bss->refused);
+	return 0;
+}

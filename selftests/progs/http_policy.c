@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A policy for HTTP/1.1 requests: which methods, on which paths.
+ *
+ * The parser cuts the stream into requests, and the verdict drops those that no
+ * rule allows. What counts is what the server behind makes of the bytes, so all
+ * that two parsers could take for different things is refused: a request passes
+ * only if its head has no line that is not ended by CR LF, no folded line, no
+ * blank in a name and no control character, if its body has a plain
+ * Content-Length or none at all, and if its path is spelled as it is meant.
+ */
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <stdbool.h>
+#include <bpf/bpf_helpers.h>
+
+#include "http_policy.h"
+
+struct http_rule rules[RULES_MAX];
+
+__u64 passed;
+__u64 refused;
+
+/* Sockets that had a request refused. The answer to one that follows would be taken
+ * for the answer to that, so nothing more passes.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);	/* cookie */
+	__type(value, char);
+} ended SEC(".maps");
+
+/* -1 if it is not there */
+static int byte_at(struct __sk_buff *skb, __u32 at)
+{
+	__u8 c;
+
+	return bpf_skb_load_bytes(skb, at, &c, sizeof(c)) ? -1 : c;
+}
+
+/* ---- the parser ----------------------------------------------------------- */
+
+static const char content_length[] = "content-length:";
+static const char transfer_encoding[] = "transfer-encoding:";
+
+struct head {
+	__u32 line;
+	__u32 col;		/* of the next byte, in the line */
+	bool cr;		/* the last byte was one */
+	bool named;		/* the colon was seen */
+	bool is_length;		/* so far, the line begins as this header */
+	bool is_encoding;
+	bool has_length;
+	bool has_digits;
+	__u32 length;		/* of the body */
+};
+
+/* Is the name in this line, with @c in column @col, still that of @header? */
+static __always_inline bool same(const char *header, __u32 col, int c)
+{
+	if (c >= 'A' && c <= 'Z')
+		c += 'a' - 'A';
+	return c == header[col];
+}
+
+/* In the value of Content-Length: blanks, then digits and nothing else */
+static __always_inline int take_length(struct head *h, int c)
+{
+	if (c == ' ' && !h->has_digits)
+		return 0;
+	if (c < '0' || c > '9')
+		return -EPROTO;
+	h->has_digits = true;
+	h->length = h->length * 10 + c - '0';
+	return h->length > BODY_MAX ? -EMSGSIZE : 0;
+}
+
+static __always_inline int take_header(struct head *h, int c)
+{
+	if (h->is_length && h->col >= sizeof(content_length) - 1)
+		return take_length(h, c);
+	if (h->named)
+		return 0;
+	if (c == ' ')
+		return -EPROTO;
+	h->named = c == ':';
+	h->is_length = h->is_length && h->col < sizeof(content_length) - 1 &&
+		       same(content_length, h->col, c);
+	h->is_encoding = h->is_encoding && h->col < sizeof(transfer_encoding) - 1 &&
+			 same(transfer_encoding, h->col, c);
+	if (!h->named)
+		return 0;
+	if (h->is_encoding || (h->is_length && h->has_length))
+		return -EPROTO;
+	h->has_length |= h->is_length;
+	return 0;
+}
+
+/* 1 if that was the last line */
+static __always_inline int end_line(struct head *h)
+{
+	bool empty = h->col == 1;
+
+	if (h->line && empty)
+		return 1;
+	if ((h->line && !h->named) || (h->has_length && !h->has_digits))
+		return -EPROTO;
+	h->line++;
+	h->col = 0;
+	h->cr = false;
+	h->named = false;
+	h->is_length = true;
+	h->is_encoding = true;
+	return 0;
+}
+
+/* One more byte: 1 if it is the last one of the head, or an error. Global, for the
+ * verifier to look at it once and not again for each byte.
+ */
+__noinline int take(struct head *h __arg_nonnull, int c)
+{
+	int ret = 0;
+
+	if (h->cr != (c == '\n'))
+		return -EPROTO;
+	if (c == '\n')
+		return end_line(h);
+	if (c == '\r')
+		h->cr = true;
+	else if (c < ' ')
+		return -EPROTO;
+	else if (h->line)
+		ret = take_header(h, c);
+	h->col++;
+	return ret;
+}
+
+/* It begins anew with each piece that comes, which is why heads are short. */
+SEC("sk_skb/stream_parser")
+int http_parser(struct __sk_buff *skb)
+{
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	struct head h = {};
+	int i, c, ret;
+
+	if (bpf_map_lookup_elem(&ended, &cookie))
+		return skb->len;
+	bpf_for(i, 0, HEAD_MAX) {
+		c = byte_at(skb, i);
+		if (c < 0)
+			return 0;
+		ret = take(&h, c);
+		if (ret)
+			return ret < 0 ? ret : i + 1 + h.length;
+	}
+	return -EMSGSIZE;
+}
+
+/* ---- the verdict ---------------------------------------------------------- */
+
+static const char version[] = "HTTP/1.1\r\n";
+
+static __always_inline bool is_version(struct __sk_buff *skb, __u32 at)
+{
+	int i;
+
+	bpf_for(i, 0, sizeof(version) - 1) {
+		if (byte_at(skb, at + i) != version[i])
+			return false;
+	}
+	return true;
+}
+
+static __always_inline bool begins_as(struct __sk_buff *skb, const struct http_rule *rule)
+{
+	int i;
+
+	bpf_for(i, 0, RULE_MAX) {
+		if (i >= rule->len)
+			break;
+		if (byte_at(skb, i) != (__u8)rule->text[i])
+			return false;
+	}
+	return rule->len;
+}
+
+/* Is what follows @at the rest of a path without escapes and without steps, which
+ * the server would resolve, and the version?
+ */
+static __always_inline bool ends_plainly(struct __sk_buff *skb, __u32 at)
+{
+	int i, c, last = byte_at(skb, at - 1);
+	bool query = false;
+
+	bpf_for(i, at, HEAD_MAX) {
+		c = byte_at(skb, i);
+		if (c == ' ')
+			return is_version(skb, i + 1);
+		if (c < ' ')
+			return false;
+		query |= c == '?';
+		if (!query && (c == '%' || (c == '.' && last == '/')))
+			return false;
+		last = c;
+	}
+	return false;
+}
+
+static __always_inline bool allowed(struct __sk_buff *skb)
+{
+	int i;
+
+	bpf_for(i, 0, RULES_MAX) {
+		if (begins_as(skb, &rules[i]) && ends_plainly(skb, rules[i].len))
+			return true;
+	}
+	return false;
+}
+
+SEC("sk_skb/stream_verdict")
+int http_policy(struct __sk_buff *skb)
+{
+	__u64 cookie = bpf_get_socket_cookie(skb);
+	char yes = 1;
+
+	if (!bpf_map_lookup_elem(&ended, &cookie)) {
+		if (allowed(skb)) {
+			__sync_fetch_and_add(&passed, 1);
+			return SK_PASS;
+		}
+		__sync_fetch_and_add(&refused, 1);
+		bpf_map_update_elem(&ended, &cookie, &yes, BPF_ANY);
+	}
+	return SK_DROP;
+}
+
+char _license[] SEC("license") = "GPL";
