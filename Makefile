@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test matrix compare fuzz attack bench tree series sync check mbox kernel image selftests
+.PHONY: help deps vmtest test matrix compare fuzz attack bench example tree series sync check mbox kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -41,6 +41,10 @@ attack: deps
 #: make bench     what programs cost, in instructions and memory, stock and patched
 bench: deps
 	@scripts/bench "$(TREE)" "$(ARCH)"
+
+#: make example   a policy for HTTP requests on an nginx that runs, with curl, in a VM
+example: deps
+	@scripts/example "$(TREE)" "$(ARCH)"
 
 #: make tree      a git tree with the series on it, to work in; prints its path
 #: make series    export the tree's commits to patches/
