@@ -5,6 +5,8 @@
  */
 #include <error.h>
 #include <poll.h>
+#include <sched.h>
+#include <linux/mount.h>
 #include <netinet/tcp.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -14,6 +16,7 @@
 
 #include "test_progs.h"
 #include "testing_helpers.h"
+#include "cap_helpers.h"
 #include "cgroup_helpers.h"
 #include "network_helpers.h"
 #include "sockmap_helpers.h"
@@ -698,6 +701,150 @@ out:
 	close_pair(sk, peer);
 }
 
+/* A verdict that drops, or a msg verdict; with a token, or 0 */
+static int load_by(int token, enum bpf_prog_type type, enum bpf_attach_type attach_type)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = attach_type);
+	struct bpf_insn insns[] = { BPF_MOV64_IMM(BPF_REG_0, SK_DROP), BPF_EXIT_INSN() };
+
+	opts.prog_flags = token ? BPF_F_TOKEN_FD : 0;
+	opts.token_fd = token;
+	return bpf_prog_load(type, NULL, "GPL", insns, ARRAY_SIZE(insns), &opts);
+}
+
+static int load_verdict(int token)
+{
+	return load_by(token, BPF_PROG_TYPE_SK_SKB, BPF_SK_SKB_STREAM_VERDICT);
+}
+
+/* Tell the number of a file, and wait until the other side has done with it. */
+static bool tell(int sock, int fd)
+{
+	char done;
+
+	return write(sock, &fd, sizeof(fd)) == sizeof(fd) && read(sock, &done, 1) == 1;
+}
+
+/* A file of @pid that it tells the number of, or -1 */
+static int get_told(int sock, int pid)
+{
+	int pidfd = syscall(__NR_pidfd_open, pid, 0), fd = -1;
+
+	if (read(sock, &fd, sizeof(fd)) == sizeof(fd) && fd >= 0)
+		fd = syscall(__NR_pidfd_getfd, pidfd, fd, 0);
+	close(pidfd);
+	return fd;
+}
+
+static bool delegate(int fs, const char *what, __u64 mask)
+{
+	char value[32];
+
+	snprintf(value, sizeof(value), "%#llx", mask);
+	return ASSERT_OK(syscall(__NR_fsconfig, fs, FSCONFIG_SET_STRING, what, value, 0), what);
+}
+
+/* In a user namespace of its own, whose bpffs the other side has made */
+static int token_of_own(int sock)
+{
+	int fs, mnt, dir;
+
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
+		return -1;
+	fs = syscall(__NR_fsopen, "bpf", 0);
+	if (!tell(sock, fs))
+		return -1;
+	mnt = syscall(__NR_fsmount, fs, 0, 0);
+	dir = openat(mnt, ".", O_RDONLY | O_DIRECTORY);
+	return bpf_token_create(dir, NULL);
+}
+
+/* Verdicts may be loaded there, and nothing else. */
+static bool delegate_verdicts(int fs)
+{
+	return delegate(fs, "delegate_cmds", 1ULL << BPF_PROG_LOAD) &&
+	       delegate(fs, "delegate_progs", 1ULL << BPF_PROG_TYPE_SK_SKB) &&
+	       delegate(fs, "delegate_attachs", 1ULL << BPF_SK_SKB_STREAM_VERDICT) &&
+	       ASSERT_OK(syscall(__NR_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "bpffs");
+}
+
+/* The token that @pid makes, with what it is allowed */
+static int token_for(int sock, int pid)
+{
+	int fs = get_told(sock, pid), token = -1;
+
+	if (delegate_verdicts(fs) && write(sock, "", 1) == 1) {
+		token = get_told(sock, pid);
+		ASSERT_EQ(write(sock, "", 1), 1, "write");
+	}
+	close(fs);
+	return token;
+}
+
+/* With the token of its namespace, it may load and so attach. */
+static int with_own_token(int sock, int sk, int peer)
+{
+	int prog, bits = 0, token = token_of_own(sock);
+	char c;
+
+	if (token < 0 || !tell(sock, token))
+		return 64;
+	bits |= load_verdict(0) == -EPERM;
+	prog = load_verdict(token);
+	bits |= (bpf_link_create(prog, sk, BPF_SK_SKB_STREAM_VERDICT, NULL) >= 0) << 1;
+	bits |= (send(peer, "x", 1, 0) == 1 && recv(sk, &c, 1, MSG_DONTWAIT) < 0) << 2;
+	bits |= (load_by(token, BPF_PROG_TYPE_SK_MSG, BPF_SK_MSG_VERDICT) == -EPERM) << 3;
+	cap_disable_effective(1ULL << CAP_NET_ADMIN | 1ULL << CAP_SYS_ADMIN, NULL);
+	bits |= (load_verdict(token) == -EPERM) << 4;
+	return bits;
+}
+
+static int with_other_token(int token)
+{
+	if (unshare(CLONE_NEWUSER))
+		return 64;
+	return load_verdict(token) == -EPERM;
+}
+
+static int exit_status(int pid)
+{
+	int status = -1;
+
+	ASSERT_EQ(waitpid(pid, &status, 0), pid, "waitpid");
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Who has no capability but in a user namespace needs a token of that namespace. */
+static void tokens(void)
+{
+	int sk, peer, pid, token = -1, sock[2] = { -1, -1 };
+
+	if (!tcp_pair(&sk, &peer) ||
+	    !ASSERT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, sock), "socketpair"))
+		goto out;
+	pid = fork();
+	if (!pid) {
+		close(sock[0]);
+		_exit(with_own_token(sock[1], sk, peer));
+	}
+	close_fd(&sock[1]);
+	sock[1] = -1;
+	token = token_for(sock[0], pid);
+	ASSERT_GE(token, 0, "token");
+	close_fd(&sock[0]);
+	sock[0] = -1;
+	ASSERT_EQ(exit_status(pid), 31, "own token");
+
+	pid = fork();
+	if (!pid)
+		_exit(with_other_token(token));
+	ASSERT_EQ(exit_status(pid), 1, "token of another namespace");
+out:
+	close(token);
+	close_pair(sock[0], sock[1]);
+	close_pair(sk, peer);
+}
+
 /* Sockets other than TCP, as in a map */
 static void other_kinds(void)
 {
@@ -1368,6 +1515,7 @@ static const struct {
 	{ "msg",		msg },
 	{ "refused",		refusals_of_all },
 	{ "privileges",		privileges },
+	{ "tokens",		tokens },
 	{ "other_kinds",	other_kinds },
 	{ "inherit",		inherit },
 	{ "inherit_v6",		inherit_v6 },
