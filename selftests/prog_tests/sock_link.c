@@ -1148,6 +1148,80 @@ static void inherit_many(void)
 	unlisten(&l);
 }
 
+/* To have allocations fail takes CONFIG_FAILSLAB. Without it they succeed, and the
+ * programs are attached at once.
+ */
+static void set_failslab(const char *file, const char *value)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/failslab/%s", file);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return;
+	ASSERT_GT(write(fd, value, strlen(value)), 0, path);
+	close(fd);
+}
+
+/* Attach it while the @nth allocation of this thread fails; true if that came about */
+static bool attach_fail_nth(int fail_nth, int nth, struct bpf_program *prog, int sk,
+			    int *link)
+{
+	char left = 'x';
+
+	dprintf(fail_nth, "%d", nth);
+	*link = bpf_link_create(bpf_program__fd(prog), sk,
+				bpf_program__expected_attach_type(prog), NULL);
+	if (*link < 0)
+		*link = -errno;
+	pread(fail_nth, &left, 1, 0);
+	dprintf(fail_nth, "0");
+	return left == '0';
+}
+
+/* Each of the allocations fails in turn: the program is attached, or is not. */
+static int attach_nomem(struct bpf_program *prog, int sk, int peer, int judged)
+{
+	int fail_nth = open("/proc/thread-self/fail-nth", O_RDWR);
+	int nth = 1, link = -1;
+	bool failed;
+
+	do {
+		if (link >= 0)
+			close(link);
+		failed = attach_fail_nth(fail_nth, nth++, prog, sk, &link);
+		if (link < 0 && !ASSERT_EQ(link, -ENOMEM, "attach"))
+			break;
+		send_record(peer, 'P', 30);
+		check(sk, link >= 0 ? judged : 0, 30);
+	} while (failed);
+	close(fail_nth);
+	return link;
+}
+
+static void attach_all_nomem(void)
+{
+	int sk, peer, parser = -1, verdict = -1, msg = -1;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	set_failslab("verbose", "0");
+	set_failslab("times", "-1");
+	set_failslab("ignore-gfp-wait", "0");
+	msg = attach_nomem(skel->progs.prog_msg_drop, sk, peer, 0);
+	parser = attach_nomem(skel->progs.prog_parser, sk, peer, 0);
+	verdict = attach_nomem(skel->progs.prog_judge, sk, peer, 30);
+	set_failslab("ignore-gfp-wait", "1");
+	ASSERT_GE(verdict, 0, "attached");
+	ASSERT_EQ(send(sk, "x", 1, 0), -1, "send");
+out:
+	close(verdict);
+	close(parser);
+	close(msg);
+	close_pair(sk, peer);
+}
+
 /* The link has them all: update, detach, and the listening socket's end */
 static void inherit_update(void)
 {
@@ -1522,6 +1596,7 @@ static const struct {
 	{ "inherit_mapped",	inherit_mapped },
 	{ "inherit_fastopen",	inherit_fastopen },
 	{ "inherit_many",	inherit_many },
+	{ "attach_nomem",	attach_all_nomem },
 	{ "inherit_update",	inherit_update },
 	{ "inherit_detach",	inherit_detach },
 	{ "add_sockops",	add_sockops },
