@@ -34,7 +34,7 @@ start_nginx()
 	echo public >"$DIR/public/page"
 	echo secret >"$DIR/secret"
 	cat >"$DIR/nginx.conf" <<-END
-		user root root;
+		user root;
 		worker_processes 1;
 		pid $DIR/pid;
 		error_log $DIR/error.log;
