@@ -291,52 +291,39 @@ static int uring_result(struct io_uring *ring, int requests)
 	return n;
 }
 
-static int uring_read(int fd, void *buf, int len)
-{
-	struct io_uring ring;
-	int n;
-
-	if (io_uring_queue_init(1, &ring, 0))
-		return -1;
-	*io_uring_get_sqe(&ring) = (struct io_uring_sqe){
-		.opcode = IORING_OP_RECV,
-		.fd = fd,
-		.addr = (unsigned long)buf,
-		.len = len,
-		.msg_flags = MSG_DONTWAIT,
-	};
-	n = uring_result(&ring, 1);
-	io_uring_queue_exit(&ring);
-	errno = n < 0 ? -n : 0;
-	return n < 0 ? -1 : n;
-}
-
-/* Multishot: one result each time there is data, for as long as there are buffers,
+/* Multishot has one result each time there is data, for as long as there are buffers,
  * which is once.
  */
-static int uring_multishot(int fd, void *buf, int len)
+static int uring_read(int fd, void *buf, int len, bool multishot)
 {
-	struct io_uring ring;
-	int n;
-
-	if (io_uring_queue_init(2, &ring, 0))
-		return -1;
-	*io_uring_get_sqe(&ring) = (struct io_uring_sqe){
+	struct io_uring_sqe provide = {
 		.opcode = IORING_OP_PROVIDE_BUFFERS,
 		.fd = 1,	/* so many */
 		.addr = (unsigned long)buf,
 		.len = len,
 		.buf_group = 1,
 	};
-	*io_uring_get_sqe(&ring) = (struct io_uring_sqe){
+	struct io_uring_sqe recv = {
 		.opcode = IORING_OP_RECV,
-		.flags = IOSQE_BUFFER_SELECT,
-		.ioprio = IORING_RECV_MULTISHOT,
 		.fd = fd,
-		.buf_group = 1,
 		.msg_flags = MSG_DONTWAIT,
 	};
-	n = uring_result(&ring, 2);
+	struct io_uring ring;
+	int n;
+
+	if (io_uring_queue_init(2, &ring, 0))
+		return -1;
+	if (multishot) {
+		recv.flags = IOSQE_BUFFER_SELECT;
+		recv.ioprio = IORING_RECV_MULTISHOT;
+		recv.buf_group = 1;
+		*io_uring_get_sqe(&ring) = provide;
+	} else {
+		recv.addr = (unsigned long)buf;
+		recv.len = len;
+	}
+	*io_uring_get_sqe(&ring) = recv;
+	n = uring_result(&ring, 1 + multishot);
 	io_uring_queue_exit(&ring);
 	errno = n < 0 ? -n : 0;
 	return n < 0 ? -1 : n;
@@ -386,9 +373,9 @@ static int read_by(int fd, void *buf, int len, char how)
 	case 's':
 		return splice_read(fd, buf, len, MSG_DONTWAIT);
 	case 'u':
-		return uring_read(fd, buf, len);
+		return uring_read(fd, buf, len, false);
 	case 'm':
-		return uring_multishot(fd, buf, len);
+		return uring_read(fd, buf, len, true);
 	}
 	return recv(fd, buf, len, MSG_DONTWAIT);
 }
