@@ -30,7 +30,7 @@ compare: deps
 	@scripts/in-tree "$(TREE)" compare
 
 #: make fuzz      random sequences for TIME=60 seconds, from number SEED=1 on, with
-#:                STOCK, DEBUG, ARCH; LETTERS=brhwldfg as sockmap_fuzz.c says
+#:                STOCK, DEBUG, ARCH; LETTERS=brhwkldfg as sockmap_fuzz.c says
 fuzz: deps
 	@scripts/fuzz "$(TREE)" "$(ARCH)"
 
@@ -38,7 +38,8 @@ fuzz: deps
 attack: deps
 	@ATTACK=1 scripts/fuzz "$(TREE)" "$(ARCH)"
 
-#: make bench     what programs cost, in instructions and memory, stock and patched
+#: make bench     what programs cost, in instructions and memory, stock and patched, or
+#:                BASE= and COMMIT= of the tree (10-rx, 20-zerocopy)
 bench: deps
 	@scripts/bench "$(TREE)" "$(ARCH)"
 
