@@ -20,6 +20,7 @@
 #include "cgroup_helpers.h"
 #include "network_helpers.h"
 #include "sockmap_helpers.h"
+#include "fault_inject.h"
 #include "test_sock_link.skel.h"
 #include "test_sock_link_add.skel.h"
 
@@ -140,6 +141,8 @@ static void attach_detach(void)
 	send_record(peer, 'P', 40);
 	check(sk, 40, 40);
 	ASSERT_OK(bpf_link__detach(link), "detach");
+	/* Its socket is still open. */
+	ASSERT_NEQ(link_info(link).sock.cookie, 0, "cookie");
 	send_record(peer, 'P', 50);
 	check(sk, 0, 50);
 	bpf_link__destroy(link);
@@ -497,6 +500,30 @@ out:
 	bpf_link__destroy(msg);
 	bpf_map_delete_elem(map, &u32(0));
 	bpf_map_delete_elem(map, &u32(1));
+	close_pair(sk, peer);
+}
+
+/* What a program has corked is sent before what comes after it. */
+static void msg_cork(void)
+{
+	struct bpf_link *rx = NULL, *link = NULL;
+	char buf[10];
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	rx = attach(skel->progs.prog_pass, sk, 0);
+	link = attach(skel->progs.prog_msg_cork, sk, 0);
+	ASSERT_EQ(send(sk, "abc", 3, 0), 3, "send");
+	ASSERT_EQ(recv(peer, buf, sizeof(buf), MSG_DONTWAIT), -1, "corked");
+	bpf_link__destroy(link);
+	link = NULL;
+	ASSERT_EQ(send(sk, "defg", 4, 0), 4, "send");
+	ASSERT_EQ(recv_timeout(peer, buf, 7, MSG_WAITALL, WAIT_SEC), 7, "recv");
+	ASSERT_STRNEQ(buf, "abcdefg", 7, "what was sent");
+out:
+	bpf_link__destroy(link);
+	bpf_link__destroy(rx);
 	close_pair(sk, peer);
 }
 
@@ -988,6 +1015,36 @@ out:
 	close(fd);
 }
 
+/* Connections that wait to be accepted when the link is made */
+static void inherit_waiting(void)
+{
+	struct listener l = {};
+	int i, c[2], sk;
+
+	l.fd = socket_loopback(AF_INET, SOCK_STREAM);
+	for (i = 0; i < 2; i++) {
+		c[i] = client_of(l.fd);
+		send_record(c[i], 'D', 30);
+		send_record(c[i], 'P', 40);
+	}
+	l.parser = attach(skel->progs.prog_parser, l.fd, BPF_F_SOCK_INHERIT);
+	l.verdict = attach(skel->progs.prog_judge, l.fd, BPF_F_SOCK_INHERIT);
+	if (!l.parser || !l.verdict)
+		goto out;
+	ASSERT_EQ(link_info(l.verdict).sock.count, 3, "count");
+	check(-1, 140, 0);
+	for (i = 0; i < 2; i++) {
+		sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+		check(sk, 0, 40);
+		send_record(c[i], 'P', 50);
+		check(sk, 50, 50);
+		close_fd(&sk);
+	}
+out:
+	close_pair(c[0], c[1]);
+	unlisten(&l);
+}
+
 static int set_fastopen(int value)
 {
 	const char *path = "/proc/sys/net/ipv4/tcp_fastopen";
@@ -1143,25 +1200,10 @@ static void inherit_many(void)
 
 	if (listen_judged(&l, AF_INET)) {
 		connect_and_judge(&l, MANY);
-		ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+		/* It does not listen any more, either. */
+		ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
 	}
 	unlisten(&l);
-}
-
-/* To have allocations fail takes CONFIG_FAILSLAB. Without it they succeed, and the
- * programs are attached at once.
- */
-static void set_failslab(const char *file, const char *value)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/failslab/%s", file);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return;
-	ASSERT_GT(write(fd, value, strlen(value)), 0, path);
-	close(fd);
 }
 
 /* Attach it while the @nth allocation of this thread fails; true if that came about */
@@ -1206,13 +1248,13 @@ static void attach_all_nomem(void)
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
-	set_failslab("verbose", "0");
-	set_failslab("times", "-1");
-	set_failslab("ignore-gfp-wait", "0");
+	set_fault(FAILSLAB "verbose", "0");
+	set_fault(FAILSLAB "times", "-1");
+	set_fault(FAILSLAB "ignore-gfp-wait", "0");
 	msg = attach_nomem(skel->progs.prog_msg_drop, sk, peer, 0);
 	parser = attach_nomem(skel->progs.prog_parser, sk, peer, 0);
 	verdict = attach_nomem(skel->progs.prog_judge, sk, peer, 30);
-	set_failslab("ignore-gfp-wait", "1");
+	set_fault(FAILSLAB "ignore-gfp-wait", "1");
 	ASSERT_GE(verdict, 0, "attached");
 	ASSERT_EQ(send(sk, "x", 1, 0), -1, "send");
 out:
@@ -1220,6 +1262,87 @@ out:
 	close(parser);
 	close(msg);
 	close_pair(sk, peer);
+}
+
+/* Where in the kernel a function begins, and the next one */
+static bool function_range(const char *name, unsigned long *start, unsigned long *end)
+{
+	FILE *f = fopen("/proc/kallsyms", "r");
+	unsigned long addr;
+	char symbol[128];
+
+	*start = 0;
+	*end = ULONG_MAX;
+	while (f && fscanf(f, "%lx %*c %127s%*[^\n]", &addr, symbol) == 2)
+		if (!strcmp(symbol, name))
+			*start = addr;
+	if (!f || !*start)
+		return false;
+	rewind(f);
+	while (fscanf(f, "%lx %*c %127s%*[^\n]", &addr, symbol) == 2)
+		if (addr > *start && addr < *end)
+			*end = addr;
+	fclose(f);
+	return true;
+}
+
+/* The next @times that a function called by @name wants memory, there is none; false
+ * where that cannot be had.
+ */
+static bool fail_below(const char *name, const char *times)
+{
+	unsigned long start, end;
+	char value[32];
+
+	if (!ASSERT_TRUE(function_range(name, &start, &end), name))
+		return false;
+	snprintf(value, sizeof(value), "%lu", end);
+	if (!set_fault(FAILSLAB "require-end", value))
+		return false;
+	snprintf(value, sizeof(value), "%lu", start);
+	set_fault(FAILSLAB "require-start", value);
+	set_fault(FAILSLAB "verbose", "0");
+	set_fault(FAILSLAB "times", times);
+	set_fault(FAILSLAB "probability", "100");
+	return true;
+}
+
+/* How many of them are left. No more fail. */
+static int faults_left(void)
+{
+	char left[16] = "";
+	int fd = open(FAILSLAB "times", O_RDONLY);
+
+	ASSERT_GT(read(fd, left, sizeof(left) - 1), 0, "times");
+	close(fd);
+	set_fault(FAILSLAB "probability", "0");
+	set_fault(FAILSLAB "require-start", "0");
+	set_fault(FAILSLAB "require-end", "18446744073709551615");
+	return atoi(left);
+}
+
+/* Each time that the programs cannot be inherited, the connection does not come about,
+ * until the client tries again.
+ */
+static void inherit_nomem(void)
+{
+	int c = -1, sk = -1;
+	struct listener l;
+	bool faults;
+
+	if (!listen_judged(&l, AF_INET))
+		goto out;
+	faults = fail_below("sock_link_inherit", "3");
+	c = client_of(l.fd);
+	send_record(c, 'D', 30);
+	send_record(c, 'P', 40);
+	sk = accept_timeout(l.fd, NULL, NULL, 4 * WAIT_SEC);
+	check(sk, 70, 40);
+	if (faults)
+		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
+out:
+	close_pair(sk, c);
+	unlisten(&l);
 }
 
 /* The link has them all: update, detach, and the listening socket's end */
@@ -1395,6 +1518,71 @@ out:
 	test_sock_link_add__destroy(adders);
 	unlisten(&l);
 	close(cg);
+}
+
+/* One of them has a program in that place. */
+static void inherit_waiting_busy(void)
+{
+	struct test_sock_link_add *adders = NULL;
+	struct bpf_link *attached = NULL;
+	int cg, c = -1, sk = -1, server;
+	struct listener l;
+
+	cg = test__join_cgroup("/sock_link");
+	server = socket_loopback(AF_INET, SOCK_STREAM);
+	if (!load_adders(&adders, &l, 0) || !ASSERT_GE(cg, 0, "cgroup"))
+		goto out;
+	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
+	adders->bss->op = BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
+	c = client_of(server);
+	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+	ASSERT_EQ(refused(skel->progs.prog_drop, server, BPF_F_SOCK_INHERIT), -EBUSY, "busy");
+	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
+	send_record(c, 'P', 50);
+	check(sk, 50, 50);
+	close_pair(sk, c);
+	c = -1;
+	sk = -1;
+	/* Nothing is left of it. */
+	bpf_link__destroy(attached);
+	attached = NULL;
+	c = client_of(server);
+	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
+	send_record(c, 'P', 50);
+	check(sk, 0, 50);
+out:
+	close_pair(sk, c);
+	bpf_link__destroy(attached);
+	test_sock_link_add__destroy(adders);
+	unlisten(&l);
+	close(cg);
+	close(server);
+}
+
+/* Of other kinds, a program does not know whether they are closed right now. */
+static void add_udp(void)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = zeros, .data_size_in = sizeof(zeros));
+	struct test_sock_link_add *adders = NULL;
+	int fd = socket_loopback(AF_INET, SOCK_DGRAM);
+	struct sockaddr_in addr = {};
+	socklen_t len = sizeof(addr);
+	struct listener l;
+
+	if (!load_adders(&adders, &l, 0))
+		goto out;
+	getsockname(fd, (void *)&addr, &len);
+	adders->bss->udp = true;
+	adders->bss->tuple.ipv4.saddr = addr.sin_addr.s_addr;
+	adders->bss->tuple.ipv4.daddr = addr.sin_addr.s_addr;
+	adders->bss->tuple.ipv4.dport = addr.sin_port;
+	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(adders->progs.add_looked_up), &run),
+		  "test_run");
+	ASSERT_EQ(adders->bss->errs[1], -EOPNOTSUPP, "add the verdict");
+out:
+	test_sock_link_add__destroy(adders);
+	unlisten(&l);
+	close(fd);
 }
 
 static void add_lookup(void)
@@ -1587,6 +1775,7 @@ static const struct {
 	{ "slot_taken",		slot_taken },
 	{ "beside_map",		beside_map },
 	{ "msg",		msg },
+	{ "msg_cork",		msg_cork },
 	{ "refused",		refusals_of_all },
 	{ "privileges",		privileges },
 	{ "tokens",		tokens },
@@ -1594,14 +1783,18 @@ static const struct {
 	{ "inherit",		inherit },
 	{ "inherit_v6",		inherit_v6 },
 	{ "inherit_mapped",	inherit_mapped },
+	{ "inherit_waiting",	inherit_waiting },
+	{ "inherit_waiting_busy", inherit_waiting_busy },
 	{ "inherit_fastopen",	inherit_fastopen },
 	{ "inherit_many",	inherit_many },
 	{ "attach_nomem",	attach_all_nomem },
+	{ "inherit_nomem",	inherit_nomem },
 	{ "inherit_update",	inherit_update },
 	{ "inherit_detach",	inherit_detach },
 	{ "add_sockops",	add_sockops },
 	{ "add_listen",		add_listen },
 	{ "add_lookup",		add_lookup },
+	{ "add_udp",		add_udp },
 	{ "race",		race },
 };
 
