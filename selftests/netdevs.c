@@ -283,7 +283,10 @@ static int show(struct netdevs *skel)
 			table_row(r);
 	}
 	printf(args.json ? "]}\n" : "%u of %u devices\n", a->rows_found, a->devices);
-	fflush(stdout);
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "netdevs: cannot write: %s\n", strerror(errno));
+		return -EIO;
+	}
 	return 0;
 }
 
