@@ -679,7 +679,7 @@ static bool send_more(struct recv_test *s, int len, int flags)
 }
 
 /* Urgent data is data. */
-static void urgent(struct recv_test *s)
+static void out_of_band(struct recv_test *s)
 {
 	int i;
 
@@ -853,7 +853,7 @@ static const struct {
 	{ "leave_half_header",	"P100/1 L -1 /99 -99", .ready = true },
 	{ "replace",		"P1000/400 V /600 D100 P100/50 L V A /50 -1100", .ready = true },
 	{ "leave_mix",		"P100 D50 P100 R30 P1000/400 L U300 -150 -750", .ready = true },
-	{ "map_closed",		"P100 D50 P1000/400 M -100 /600 -1000 A P50 D50 -50", .ready = true },
+	{ "map_closed",		"P100 D50 P1000/400 M -100 /600 -1000 A P50 -50", .ready = true },
 	{ "leave_redirected_in", "I100 P200 L U300 -600", .ready = true },
 	{ "leave_backlog",	"[ I100 P200 L ] U50 -350" },
 	{ "leave_fin",		"P100 P1000/400 L F -500 E", .ready = true },
@@ -918,7 +918,7 @@ static const struct {
 	{ "listener",		.run = listener },
 	{ "big_record",		.run = big_record },
 	{ "peek_trunc",		.run = peek_trunc },
-	{ "urgent",		.run = urgent, .ready = true },
+	{ "urgent",		.run = out_of_band, .ready = true },
 	{ "collapse",		.run = collapse, .v4 = true },
 	{ "parser_errors",	.run = parser_errors, .ready = true },
 	{ "egress_failed",	.run = egress_failed },
