@@ -27,7 +27,7 @@ matrix: deps
 
 #: make compare   the tree's own tests of sockmap, stock and patched: none worse
 compare: deps
-	@scripts/in-tree "$(TREE)" compare
+	@scripts/in-tree "$(TREE)" compare "$(ARCH)"
 
 #: make fuzz      random sequences for TIME=60 seconds, from number SEED=1 on, with
 #:                STOCK, DEBUG, ARCH; LETTERS=brhwkldfg as sockmap_fuzz.c says
