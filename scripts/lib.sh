@@ -146,7 +146,7 @@ leave()
 		KIDS=()
 		descendants $$
 		[[ ${#KIDS[@]} -gt 0 ]] || break
-		((i > 0)) || kill -TERM "${KIDS[@]}" 2>/dev/null || :
+		((i % 20 > 0)) || kill -TERM "${KIDS[@]}" 2>/dev/null || :
 		sleep 0.1
 	done
 	rm -rf ${ASIDE[@]+"${ASIDE[@]}"}
