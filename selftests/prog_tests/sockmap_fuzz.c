@@ -54,6 +54,8 @@ static bool valid(struct recv_test *s, const char *what)
 	int n, m, used, room;
 	char op, how;
 
+	if (!*what)
+		return false;
 	op = parse_step(what, &n, &m, &how);
 	used = s->unread_end + s->pend_len + s->batch_len;
 	room = UNREAD_MAX - passed_len(s) - s->pend_len - s->batch_len;
