@@ -20,6 +20,7 @@
 #include "cgroup_helpers.h"
 #include "network_helpers.h"
 #include "sockmap_helpers.h"
+#include "trace_helpers.h"
 #include "fault_inject.h"
 #include "test_sock_link.skel.h"
 #include "test_sock_link_add.skel.h"
@@ -927,15 +928,18 @@ struct listener {
 	int fd;
 };
 
+static bool judge_listener(struct listener *l)
+{
+	l->parser = attach(skel->progs.prog_parser, l->fd, BPF_F_SOCK_INHERIT);
+	l->verdict = attach(skel->progs.prog_judge, l->fd, BPF_F_SOCK_INHERIT);
+	return l->parser && l->verdict;
+}
+
 static bool listen_judged(struct listener *l, int family)
 {
 	memset(l, 0, sizeof(*l));
 	l->fd = socket_loopback(family, SOCK_STREAM);
-	if (l->fd < 0)
-		return false;
-	l->parser = attach(skel->progs.prog_parser, l->fd, BPF_F_SOCK_INHERIT);
-	l->verdict = attach(skel->progs.prog_judge, l->fd, BPF_F_SOCK_INHERIT);
-	return l->parser && l->verdict;
+	return l->fd >= 0 && judge_listener(l);
 }
 
 static void unlisten(struct listener *l)
@@ -1027,9 +1031,7 @@ static void inherit_waiting(void)
 		send_record(c[i], 'D', 30);
 		send_record(c[i], 'P', 40);
 	}
-	l.parser = attach(skel->progs.prog_parser, l.fd, BPF_F_SOCK_INHERIT);
-	l.verdict = attach(skel->progs.prog_judge, l.fd, BPF_F_SOCK_INHERIT);
-	if (!l.parser || !l.verdict)
+	if (!judge_listener(&l))
 		goto out;
 	ASSERT_EQ(link_info(l.verdict).sock.count, 3, "count");
 	check(-1, 140, 0);
@@ -1267,23 +1269,21 @@ out:
 /* Where in the kernel a function begins, and the next one */
 static bool function_range(const char *name, unsigned long *start, unsigned long *end)
 {
-	FILE *f = fopen("/proc/kallsyms", "r");
+	unsigned long long found;
 	unsigned long addr;
-	char symbol[128];
+	FILE *f;
 
-	*start = 0;
-	*end = ULONG_MAX;
-	while (f && fscanf(f, "%lx %*c %127s%*[^\n]", &addr, symbol) == 2)
-		if (!strcmp(symbol, name))
-			*start = addr;
-	if (!f || !*start)
+	if (kallsyms_find(name, &found))
 		return false;
-	rewind(f);
-	while (fscanf(f, "%lx %*c %127s%*[^\n]", &addr, symbol) == 2)
+	*start = found;
+	*end = ULONG_MAX;
+	f = fopen("/proc/kallsyms", "r");
+	while (f && fscanf(f, "%lx%*[^\n]", &addr) == 1)
 		if (addr > *start && addr < *end)
 			*end = addr;
-	fclose(f);
-	return true;
+	if (f)
+		fclose(f);
+	return *end != ULONG_MAX;
 }
 
 /* The next @times that a function called by @name wants memory, there is none; false
@@ -1422,6 +1422,34 @@ static bool load_adders(struct test_sock_link_add **adders, struct listener *l,
 	return true;
 }
 
+/* Programs that add sockets as SOCK_OPS programs see them: sockets made later on */
+struct sockops {
+	struct test_sock_link_add *adders;
+	struct bpf_link *attached;
+	int cg;
+};
+
+static bool attach_sockops(struct sockops *o, struct listener *l, __u32 flags)
+{
+	o->attached = NULL;
+	o->cg = test__join_cgroup("/sock_link");
+	if (!load_adders(&o->adders, l, flags) || !ASSERT_GE(o->cg, 0, "cgroup"))
+		return false;
+	o->attached = bpf_program__attach_cgroup(o->adders->progs.add_established, o->cg);
+	return ASSERT_OK_PTR(o->attached, "attach_cgroup");
+}
+
+static void detach_sockops(struct sockops *o)
+{
+	bpf_link__destroy(o->attached);
+	o->attached = NULL;
+	test_sock_link_add__destroy(o->adders);
+	o->adders = NULL;
+	if (o->cg >= 0)
+		close(o->cg);
+	o->cg = -1;
+}
+
 static void add_sockops(void)
 {
 	static const struct {
@@ -1431,25 +1459,20 @@ static void add_sockops(void)
 		{ BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, true },
 		{ BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, false },
 	};
-	int i, cg, server, c, sk, other;
-	struct test_sock_link_add *adders = NULL;
-	struct bpf_link *attached = NULL;
+	int i, server = -1, c, sk, other;
 	struct listener l;
+	struct sockops o;
 
-	cg = test__join_cgroup("/sock_link");
+	if (!attach_sockops(&o, &l, 0))
+		goto out;
 	server = socket_loopback(AF_INET, SOCK_STREAM);
-	if (!load_adders(&adders, &l, 0) || !ASSERT_GE(cg, 0, "cgroup"))
-		goto out;
-	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
-	if (!ASSERT_OK_PTR(attached, "attach_cgroup"))
-		goto out;
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
-		adders->bss->op = ops[i].op;
-		memset(adders->bss->errs, -1, sizeof(adders->bss->errs));
+		o.adders->bss->op = ops[i].op;
+		memset(o.adders->bss->errs, -1, sizeof(o.adders->bss->errs));
 		c = client_of(server);
 		sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
-		ASSERT_OK(adders->bss->errs[0], "add the parser");
-		ASSERT_OK(adders->bss->errs[1], "add the verdict");
+		ASSERT_OK(o.adders->bss->errs[0], "add the parser");
+		ASSERT_OK(o.adders->bss->errs[1], "add the verdict");
 		ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
 		other = ops[i].passive ? c : sk;
 		sk = ops[i].passive ? sk : c;
@@ -1460,53 +1483,47 @@ static void add_sockops(void)
 		ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
 	}
 	/* another op */
-	adders->bss->op = BPF_SOCK_OPS_TCP_CONNECT_CB;
+	o.adders->bss->op = BPF_SOCK_OPS_TCP_CONNECT_CB;
 	c = client_of(server);
-	ASSERT_EQ(adders->bss->errs[1], -EOPNOTSUPP, "before the connection");
+	ASSERT_EQ(o.adders->bss->errs[1], -EOPNOTSUPP, "before the connection");
 	close(c);
 	/* what is gone, and what is for no one else */
-	adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
+	o.adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
 	ASSERT_OK(bpf_link__detach(l.parser), "detach");
 	bpf_link__destroy(l.verdict);
 	l.verdict = NULL;
 	c = client_of(server);
-	ASSERT_EQ(adders->bss->errs[0], -ENOLINK, "detached");
-	ASSERT_EQ(adders->bss->errs[1], -ENOENT, "destroyed");
+	ASSERT_EQ(o.adders->bss->errs[0], -ENOLINK, "detached");
+	ASSERT_EQ(o.adders->bss->errs[1], -ENOENT, "destroyed");
 	l.verdict = attach(skel->progs.prog_judge, c, 0);
-	adders->bss->links[1] = link_info(l.verdict).id;
+	o.adders->bss->links[1] = link_info(l.verdict).id;
 	close(client_of(server));
-	ASSERT_EQ(adders->bss->errs[1], -EINVAL, "of a socket");
+	ASSERT_EQ(o.adders->bss->errs[1], -EINVAL, "of a socket");
 	close(c);
 out:
-	bpf_link__destroy(attached);
-	test_sock_link_add__destroy(adders);
+	detach_sockops(&o);
 	unlisten(&l);
-	close(cg);
-	close(server);
+	if (server >= 0)
+		close(server);
 }
 
 /* Whoever listens, and who connects to them */
 static void add_listen(void)
 {
-	struct test_sock_link_add *adders = NULL;
-	struct bpf_link *attached = NULL;
-	int c = -1, sk = -1, cg;
+	int c = -1, sk = -1;
 	struct listener l;
+	struct sockops o;
 
-	cg = test__join_cgroup("/sock_link");
-	if (!load_adders(&adders, &l, BPF_F_SOCK_INHERIT) || !ASSERT_GE(cg, 0, "cgroup"))
+	if (!attach_sockops(&o, &l, BPF_F_SOCK_INHERIT))
 		goto out;
-	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
-	if (!ASSERT_OK_PTR(attached, "attach_cgroup"))
-		goto out;
-	adders->bss->op = BPF_SOCK_OPS_TCP_LISTEN_CB;
-	memset(adders->bss->errs, -1, sizeof(adders->bss->errs));
+	o.adders->bss->op = BPF_SOCK_OPS_TCP_LISTEN_CB;
+	memset(o.adders->bss->errs, -1, sizeof(o.adders->bss->errs));
 	l.fd = socket_loopback(AF_INET, SOCK_STREAM);
-	ASSERT_OK(adders->bss->errs[0], "add the parser");
-	ASSERT_OK(adders->bss->errs[1], "add the verdict");
-	adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
+	ASSERT_OK(o.adders->bss->errs[0], "add the parser");
+	ASSERT_OK(o.adders->bss->errs[1], "add the verdict");
+	o.adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
 	c = client_of(l.fd);
-	ASSERT_EQ(adders->bss->errs[1], -EINVAL, "add a connection");
+	ASSERT_EQ(o.adders->bss->errs[1], -EINVAL, "add a connection");
 	send_record(c, 'D', 30);
 	send_record(c, 'P', 40);
 	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
@@ -1514,26 +1531,21 @@ static void add_listen(void)
 	ASSERT_EQ(link_info(l.verdict).sock.count, 2, "count");
 out:
 	close_pair(sk, c);
-	bpf_link__destroy(attached);
-	test_sock_link_add__destroy(adders);
+	detach_sockops(&o);
 	unlisten(&l);
-	close(cg);
 }
 
 /* One of them has a program in that place. */
 static void inherit_waiting_busy(void)
 {
-	struct test_sock_link_add *adders = NULL;
-	struct bpf_link *attached = NULL;
-	int cg, c = -1, sk = -1, server;
+	int c = -1, sk = -1, server = -1;
 	struct listener l;
+	struct sockops o;
 
-	cg = test__join_cgroup("/sock_link");
-	server = socket_loopback(AF_INET, SOCK_STREAM);
-	if (!load_adders(&adders, &l, 0) || !ASSERT_GE(cg, 0, "cgroup"))
+	if (!attach_sockops(&o, &l, 0))
 		goto out;
-	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
-	adders->bss->op = BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
+	server = socket_loopback(AF_INET, SOCK_STREAM);
+	o.adders->bss->op = BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
 	c = client_of(server);
 	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
 	ASSERT_EQ(refused(skel->progs.prog_drop, server, BPF_F_SOCK_INHERIT), -EBUSY, "busy");
@@ -1544,19 +1556,17 @@ static void inherit_waiting_busy(void)
 	c = -1;
 	sk = -1;
 	/* Nothing is left of it. */
-	bpf_link__destroy(attached);
-	attached = NULL;
+	detach_sockops(&o);
 	c = client_of(server);
 	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
 	send_record(c, 'P', 50);
 	check(sk, 0, 50);
 out:
 	close_pair(sk, c);
-	bpf_link__destroy(attached);
-	test_sock_link_add__destroy(adders);
+	detach_sockops(&o);
 	unlisten(&l);
-	close(cg);
-	close(server);
+	if (server >= 0)
+		close(server);
 }
 
 /* Of other kinds, a program does not know whether they are closed right now. */

@@ -865,6 +865,12 @@ static bool attach(struct recv_test *s)
 	return ASSERT_OK(attach_verdict(s), "verdict");
 }
 
+static bool make_judge(struct recv_test *s)
+{
+	s->judge = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "judge", 4, 4, 2, NULL);
+	return ASSERT_OK_FD(s->judge, "create map") && attach(s);
+}
+
 static bool load(struct recv_test *s)
 {
 	if (!s->skel)
@@ -873,8 +879,7 @@ static bool load(struct recv_test *s)
 		return ASSERT_FAIL("open_and_load");
 	s->map = bpf_map__fd(s->skel->maps.sock_map);
 	s->skel->bss->judged = 0;
-	s->judge = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "judge", 4, 4, 2, NULL);
-	return ASSERT_OK_FD(s->judge, "create map") && attach(s);
+	return make_judge(s);
 }
 
 /* A worker takes the sockets out of the map, sk first, then the other one, which joins
@@ -893,8 +898,7 @@ static bool close_map(struct recv_test *s)
 	if (s->direct)
 		return true;
 	close(s->judge);
-	s->judge = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "judge", 4, 4, 2, NULL);
-	if (!ASSERT_OK_FD(s->judge, "create map") || !attach(s))
+	if (!make_judge(s))
 		return false;
 	do {
 		err = join(s, 1, s->other);

@@ -1,20 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Each of these is refused by the verifier; the test knows with which words. */
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
-#include <bpf/bpf_helpers.h>
-
-struct sock {
-	int unused;
-};
-
-struct bpf_sock_ops_kern {
-	int unused;
-};
-
-int bpf_sock_link_add(struct sock *sk, __u32 link_id) __ksym;
-int bpf_sock_ops_link_add(struct bpf_sock_ops_kern *skops, __u32 link_id) __ksym;
-void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
+#include "test_sock_link_add.h"
 
 __u32 link;
 struct bpf_sock_tuple tuple;
