@@ -11,9 +11,9 @@ help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
 #: make vmtest    get the kernel, apply the series, build, boot, run the selftests
-#: make test      everything: the series, the VM runner, both architectures, and
-#:                that the tests fail on stock kernels where they must;
-#:                PARTS='x86_64 debug' some of it (scripts/test lists them)
+#: make test      the series, the VM runner, both architectures, and that the tests
+#:                fail on stock 7.3, 6.12 (x86_64) and 6.1 (arm64) where they must;
+#:                PARTS='x86_64 debug' some of it, or more: red-arm64, finds, debug
 vmtest:
 	@scripts/run "$(TREE)" "$(ARCH)"
 
@@ -27,10 +27,10 @@ matrix: deps
 
 #: make compare   the tree's own tests of sockmap, stock and patched: none worse
 compare: deps
-	@scripts/in-tree "$(TREE)" compare
+	@scripts/in-tree "$(TREE)" compare "$(ARCH)"
 
 #: make fuzz      random sequences for TIME=60 seconds, from number SEED=1 on, with
-#:                STOCK, DEBUG, ARCH; LETTERS=brhwldfg as sockmap_fuzz.c says
+#:                STOCK, DEBUG, ARCH, IMAGE; LETTERS=brhwkldfg as sockmap_fuzz.c says
 fuzz: deps
 	@scripts/fuzz "$(TREE)" "$(ARCH)"
 
@@ -38,7 +38,8 @@ fuzz: deps
 attack: deps
 	@ATTACK=1 scripts/fuzz "$(TREE)" "$(ARCH)"
 
-#: make bench     what programs cost, in instructions and memory, stock and patched
+#: make bench     what programs cost, in instructions and memory, stock and patched, or
+#:                BASE= and COMMIT= of the tree (10-rx, 20-zerocopy)
 bench: deps
 	@scripts/bench "$(TREE)" "$(ARCH)"
 
@@ -50,7 +51,8 @@ example: deps
 #: make series    export the tree's commits to patches/
 #: make sync      copy selftests/ into the tree, to be committed there
 #: make check     the stored series: checkpatch, sign-off, order, tests in step
-#: make mbox      what git send-email takes, in mbox/ or MBOX=; mails nothing
+#: make mbox      what git send-email takes, in mbox/ or MBOX=, as version REROLL=2;
+#:                mails nothing
 tree: deps
 	@scripts/tree "$(TREE)"
 
@@ -81,12 +83,19 @@ deps:
 
 #: TREE=     bpf-next (default), 7.2, 6.12, 6.1, 5.15, 5.10 (trees.conf), or the
 #:           folder of a kernel source of your own, which is read, not changed
+#: TARGET=   which of these a folder of another version is like
+#: SERIES=   another folder of patches/ than trees.conf says; empty: none
+#: COMMIT=   that commit of the tree (git -C "$(make -s tree)" log)
 #: ARCH=     x86_64 or arm64 (default: this machine's)
-#: STOCK=1   the kernel without our patches
+#: STOCK=1   the kernel without our patches; with RED=1 (vmtest), "ok" is a test
+#:           that fails there as selftests/expectations says
 #: DEBUG=1   KASAN, lockdep and the like; DEBUG=kcsan: data races
 #: TESTS=    only these tests, as test_progs -t takes them
-#: IMAGE=    run on this kernel image, build none
+#: TIME=     what vmtest may take, in seconds with KVM (300)
+#: IMAGE=    run on this kernel image, build none (vmtest, fuzz, attack, example)
 #: ACCEL=    tcg, mttcg or kvm (default: KVM where an image was seen to boot with it)
-#: FROM=     debian, git or tarball: where a tree is taken from
+#: FROM=     debian, git or tarball: where a tree is taken from; with UPDATE=1 if
+#:           it is there already
+#: JOBS=     compilers at the same time (default: the processors)
 #: UPDATE=1  take the newest source of a tree; RESET=1 drop your work in it
 #: SUBMITTER='Name <mail>'   sign exported patches over to who mails them

@@ -11,6 +11,8 @@ export LC_ALL=C
 # By make or by hand, all the same: below another make the kernel's selftests, for
 # one, take the root folder for where to build.
 unset MAKELEVEL MAKEFLAGS MFLAGS
+# Another build's settings, which the kernel's makefiles would take for ours.
+unset CROSS_COMPILE KBUILD_OUTPUT O
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/bpf-l7
@@ -20,8 +22,10 @@ LOGS=$CACHE/logs
 export CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G} CCACHE_DEPEND=1
 
 # die CAUSE-AND-REMEDY: the one clear line.
+DIED=
 die()
 {
+	DIED=1
 	printf 'bpf-l7: error: %s\n' "$*" >&2
 	exit 1
 }
@@ -40,8 +44,26 @@ step()
 mkdir -p "$LOGS" 2>/dev/null ||
 	die "cannot write to $CACHE: make it writable or set XDG_CACHE_HOME to a folder that is"
 
+# These are said or not; 0 is not.
+for switch in STOCK RESET UPDATE EACH RED ATTACK DEBUG; do
+	case $switch=${!switch:-} in
+	*=0) unset "$switch" ;;
+	*= | *=1 | DEBUG=*) ;;
+	*) die "$switch is 1 or 0, not '${!switch}'" ;;
+	esac
+done
+
+# The disk may be too full for the log to say so.
+disk_is_full()
+{
+	[[ $(df -Pm "$CACHE" | awk 'NR == 2 { print $4 }') -lt 16 ]]
+}
+
+DISK_FULL="the disk is full; free some, or set XDG_CACHE_HOME to a larger one"
+
 # run NAME TEXT COMMAND...: one long command with its output in a log, a sign
-# of life while it runs, and on failure the log's name and the likely cause.
+# of life while it runs, and on failure the log's name and the likely cause. With
+# TRY=1 the failure is the caller's.
 run()
 {
 	local name=$1 text=$2 log=$LOGS/$1.log start=$SECONDS pid rc=0 tick=30
@@ -59,10 +81,12 @@ run()
 	done
 	wait $pid || rc=$?
 	if ((rc)); then
-		grep -m3 -E '(^|[^a-z])(error|fatal|failed)(:| )|No space left' "$log" |
+		grep -m3 -E '^E: |(^|[^a-z])(error|fatal|failed)(:| )|No space left' "$log" |
 			sed 's/^/    /' >&2 || true
-		! grep -q 'No space left on device' "$log" ||
-			die "$text: the disk is full; free some, or set XDG_CACHE_HOME to a larger one (log: $log)"
+		if grep -q 'No space left on device' "$log" || disk_is_full; then
+			die "$text: $DISK_FULL (log: $log)"
+		fi
+		[[ -z ${TRY:-} ]] || return $rc
 		die "$text failed with status $rc; the log is $log"
 	fi
 	((SECONDS - start < 2)) || say "    $((SECONDS - start)) s"
@@ -78,7 +102,7 @@ need_space()
 		die "$2 needs $1 MiB in $CACHE, $free are free: free some or set XDG_CACHE_HOME to a larger disk"
 }
 
-# lock NAME: one at a time, until this process ends.
+# lock NAME: one at a time, until this process ends and all it has begun.
 lock()
 {
 	mkdir -p "$CACHE/lock"
@@ -98,9 +122,40 @@ aside()
 	scratch=$(mktemp -d "$1.new.XXXXXX")
 	ASIDE+=("$scratch")
 }
-trap 'rm -rf ${ASIDE[@]+"${ASIDE[@]}"}' EXIT
+
+# descendants PID: adds to KIDS the processes that PID has begun, and so on
+descendants()
+{
+	local kid kids=()
+
+	read -ra kids 2>/dev/null <"/proc/$1/task/$1/children" || :
+	for kid in ${kids[@]+"${kids[@]}"}; do
+		KIDS+=("$kid")
+		descendants "$kid"
+	done
+}
+
+# What we have begun ends with us, before what it writes to is removed and our
+# locks are free.
+leave()
+{
+	local rc=$? i KIDS
+
+	trap '' INT TERM HUP
+	for ((i = 0; i < 100; i++)); do
+		KIDS=()
+		descendants $$
+		[[ ${#KIDS[@]} -gt 0 ]] || break
+		((i % 20 > 0)) || kill -TERM "${KIDS[@]}" 2>/dev/null || :
+		sleep 0.1
+	done
+	rm -rf ${ASIDE[@]+"${ASIDE[@]}"}
+	[[ $rc == 0 || -n $DIED ]] || ! disk_is_full || die "$DISK_FULL"
+}
+trap leave EXIT
+# None for TERM and HUP: without one, bash runs that of EXIT at once, not only when
+# what it waits for has ended.
 trap 'exit 130' INT
-trap 'exit 143' TERM
 
 # sha FILE...: short content hash of files and their order.
 sha()
@@ -110,24 +165,31 @@ sha()
 
 # ---- KTAP ----------------------------------------------------------------
 
-OKS=0 NOT_OKS=0
+OKS=0 NOT_OKS=0 SKIPS=0
 
 # result STATUS NAME: one test point.
 result()
 {
 	if (($1 == 0)); then
 		OKS=$((OKS + 1))
-		echo "ok $((OKS + NOT_OKS)) $2"
+		echo "ok $((OKS + NOT_OKS + SKIPS)) $2"
 	else
 		NOT_OKS=$((NOT_OKS + 1))
-		echo "not ok $((OKS + NOT_OKS)) $2"
+		echo "not ok $((OKS + NOT_OKS + SKIPS)) $2"
 	fi
+}
+
+# skip NAME WHY
+skip()
+{
+	SKIPS=$((SKIPS + 1))
+	echo "ok $((OKS + NOT_OKS + SKIPS)) $1 # SKIP $2"
 }
 
 # results: the closing line; fails if a test point did.
 results()
 {
-	echo "$OKS passed, $NOT_OKS failed, 0 skipped"
+	echo "$OKS passed, $NOT_OKS failed, $SKIPS skipped"
 	((NOT_OKS == 0))
 }
 
@@ -203,14 +265,18 @@ tree_match()
 
 	[[ -f $T_PATH/Kbuild && -d $T_PATH/net/ipv4 ]] ||
 		die "$T_PATH is not a kernel source: TREE= takes the folder that has Makefile, Kbuild and net/"
+	if [[ -n ${TARGET:-} ]]; then
+		tree_names | grep -qxF -- "$TARGET" ||
+			die "no target '$TARGET': TARGET= is one of $(tree_names | paste -sd' ')"
+		T_TARGET=$TARGET
+		return
+	fi
 	version=$(makefile_version "$T_PATH")
 	for name in $(tree_names); do
 		T_TARGET=$name
 		[[ $(tree_get version) != "$version" ]] || return 0
 	done
-	[[ -n ${TARGET:-} ]] ||
-		die "$T_PATH is Linux $version, which no entry of trees.conf has: say which it is like with TARGET=NAME ($(tree_names | paste -sd' '))"
-	T_TARGET=$TARGET
+	die "$T_PATH is Linux $version, which no entry of trees.conf has: say which it is like with TARGET=NAME ($(tree_names | paste -sd' '))"
 }
 
 # gitq DIR ARGS...: git with none of the user's settings, for what must come

@@ -109,13 +109,13 @@ static void by_seq_file(void)
 	int fd, n;
 
 	if (link < 0)
-		link = bpf_link_create(bpf_program__fd(skel->progs.seq_netdev_link), 0,
+		link = bpf_link_create(bpf_program__fd(skel->progs.seq_netdev_proc), 0,
 				       BPF_TRACE_ITER, NULL);
 	fd = bpf_iter_create(link);
 	if (fd < 0)
 		die("bpf_iter_create");
 	while ((n = read(fd, buf, sizeof(buf))) > 0)
-		found += n / offsetof(struct netdev_stats_seen, qdiscs);
+		found += n / sizeof(struct netdev_proc);
 	close(fd);
 }
 

@@ -9,9 +9,8 @@
  * that has the listening sockets; of nginx, the master. The policy is on until
  * http_policy ends.
  *
- * A refused request is dropped, and so is all that follows on its connection: the
- * server does not see it, and the client gets no answer. What is no proper HTTP/1.1
- * request ends the connection: recv() gives the server an error, as if the network
+ * A refused request ends its connection, and so does what is no proper HTTP/1.1
+ * request: the server does not see it, recv() gives it an error, as if the network
  * were at fault. Connections from before the policy are not subject to it.
  */
 #include <arpa/inet.h>
@@ -19,6 +18,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +30,8 @@
 
 #include "progs/http_policy.h"
 #include "http_policy.skel.h"
+
+#define SOCKETS_MAX	1024
 
 static void die(const char *what)
 {
@@ -80,6 +82,26 @@ static bool is_listening(int fd)
 	return has(fd, SO_ACCEPTCONN, 1) && has(fd, SO_PROTOCOL, IPPROTO_TCP);
 }
 
+/* Not by another descriptor of it already? */
+static bool is_new(int fd)
+{
+	static uint64_t cookies[SOCKETS_MAX];
+	socklen_t len = sizeof(cookies[0]);
+	static int n;
+	int i;
+
+	errno = E2BIG;
+	if (n == SOCKETS_MAX ||
+	    getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookies[n], &len))
+		die("listening socket");
+	for (i = 0; cookies[i] != cookies[n]; i++)
+		;
+	if (i < n)
+		return false;
+	n++;
+	return true;
+}
+
 /* Attach to all listening sockets of a process; returns their number. */
 static int attach_all(struct http_policy *skel, const char *pid)
 {
@@ -97,7 +119,7 @@ static int attach_all(struct http_policy *skel, const char *pid)
 		fd = syscall(__NR_pidfd_getfd, pidfd, atoi(entry->d_name), 0);
 		if (fd < 0)
 			continue;
-		if (is_listening(fd)) {
+		if (is_listening(fd) && is_new(fd)) {
 			attach(skel, fd);
 			n++;
 		}

@@ -4,14 +4,19 @@
  * to know, where else it would have to tell all that happens.
  */
 #include <argp.h>
+#include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <linux/nsfs.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
@@ -43,7 +48,7 @@ static const struct argp_option options[] = {
 	{ "json", 'j', NULL, 0, "One JSON object for each answer" },
 	{ "watch", 'w', "SECONDS", OPTION_ARG_OPTIONAL, "Again each second, or so many" },
 	{ "histograms", 'H', NULL, 0,
-	  "Packets found in the qdisc and time spent there, since the start (with --watch)" },
+	  "Packets found in the qdisc and time spent there, since the start" },
 	{ "sort", 's', "KEY", 0, "bytes (default), packets, drops, errors or backlog" },
 	{ "netns", 'n', "NETNS", 0, "Of this namespace: its number, or a file of it" },
 	{ "dev", 'd', "NAME", 0, "Whose names begin with this" },
@@ -52,23 +57,40 @@ static const struct argp_option options[] = {
 	{}
 };
 
-static unsigned int netns_number(const char *name)
+/* All of @arg is a number, and not a negative one. */
+static bool number(const char *arg, unsigned long long max, unsigned long long *n)
 {
 	char *end;
-	unsigned int number = strtoul(name, &end, 0);
-	struct stat st;
 
-	if (!*end)
-		return number;
-	if (stat(name, &st)) {
+	errno = 0;
+	*n = strtoull(arg, &end, 0);
+	return isdigit(*arg) && !*end && !errno && *n <= max;
+}
+
+static unsigned int netns_number(const char *name)
+{
+	unsigned long long n;
+	struct stat st;
+	int fd;
+
+	if (number(name, UINT_MAX, &n))
+		return n;
+	fd = open(name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st)) {
 		fprintf(stderr, "netdevs: %s: %s\n", name, strerror(errno));
 		exit(1);
 	}
+	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET) {
+		fprintf(stderr, "netdevs: %s: not a network namespace\n", name);
+		exit(1);
+	}
+	close(fd);
 	return st.st_ino;
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
+	unsigned long long n;
 	unsigned int i;
 
 	switch (key) {
@@ -79,9 +101,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		args.hist = true;
 		break;
 	case 'w':
-		args.watch = arg ? atoi(arg) : 1;
-		if (args.watch <= 0)
+		if (!number(arg ?: "1", INT_MAX, &n) || !n)
 			argp_error(state, "not a number of seconds: %s", arg);
+		args.watch = n;
 		break;
 	case 's':
 		for (i = 0; i < sizeof(keys) / sizeof(*keys) && strcmp(arg, keys[i]); i++)
@@ -94,15 +116,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		args.netns = netns_number(arg);
 		break;
 	case 'd':
+		if (strlen(arg) >= NAME_SIZE)
+			argp_error(state, "no device has a name this long: %s", arg);
 		args.name = arg;
 		break;
 	case 't':
-		args.top = strtoul(arg, NULL, 0);
-		if (!args.top || args.top > ROWS_MAX)
+		if (!number(arg, ROWS_MAX, &n) || !n)
 			argp_error(state, "1 to %d devices", ROWS_MAX);
+		args.top = n;
 		break;
 	case OPT_MIN:
-		args.min = strtoull(arg, NULL, 0);
+		if (!number(arg, ULLONG_MAX, &args.min))
+			argp_error(state, "not a number: %s", arg);
+		break;
+	case ARGP_KEY_END:
+		if (args.hist && !args.watch)
+			argp_error(state, "--histograms begin when it starts: they need --watch");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -152,12 +181,28 @@ static void draw(const char *what, const __u32 *count)
 	printf("%26s  0|", what);
 	for (i = 0; i <= last; i++)
 		fputs(level[count[i] ? 1 + (__u64)count[i] * 7 / max : 0], stdout);
-	printf("|%llu\n", (1ULL << last) - 1);
+	/* The last bucket takes all that is more. */
+	if (last == BUCKETS - 1)
+		printf("|%llu+\n", 1ULL << (last - 1));
+	else
+		printf("|%llu\n", (1ULL << last) - 1);
+}
+
+/* Others choose the names of their devices, and could send the terminal commands. */
+static const char *harmless(const char *name)
+{
+	static char buf[NAME_SIZE];
+	int i;
+
+	for (i = 0; i < NAME_SIZE - 1 && name[i]; i++)
+		buf[i] = isprint((unsigned char)name[i]) ? name[i] : '?';
+	buf[i] = 0;
+	return buf;
 }
 
 static void table_row(const struct netdevs_row *r)
 {
-	printf("%-10u %-15s %8s %8s %8s %8s %7s %7s  %-10s %7u %7s\n", r->netns, r->name,
+	printf("%-10u %-15s %8s %8s %8s %8s %7s %7s  %-10s %7u %7s\n", r->netns, harmless(r->name),
 	       human(r->rx_bytes), human(r->rx_packets), human(r->tx_bytes),
 	       human(r->tx_packets), human(r->drops), human(r->errors), r->qdisc, r->qlen,
 	       human(r->backlog));
@@ -169,16 +214,17 @@ static void table_row(const struct netdevs_row *r)
 
 /* ---- JSON --------------------------------------------------------------------- */
 
+/* Of bytes: a name need not be UTF-8, and JSON has to be. */
 static void json_string(const char *s)
 {
 	putchar('"');
 	for (; *s; s++) {
 		if (*s == '"' || *s == '\\')
 			printf("\\%c", *s);
-		else if ((unsigned char)*s < ' ')
-			printf("\\u%04x", *s);
-		else
+		else if (isprint((unsigned char)*s))
 			putchar(*s);
+		else
+			printf("\\u%04x", (unsigned char)*s);
 	}
 	putchar('"');
 }
@@ -220,8 +266,10 @@ static int show(struct netdevs *skel)
 	int err;
 
 	err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts);
-	if (err)
+	if (err) {
+		fprintf(stderr, "netdevs: cannot ask: %s\n", strerror(-err));
 		return err;
+	}
 	if (args.json)
 		printf("{\"devices\":%u,\"shown\":[", a->devices);
 	else
@@ -235,7 +283,10 @@ static int show(struct netdevs *skel)
 			table_row(r);
 	}
 	printf(args.json ? "]}\n" : "%u of %u devices\n", a->rows_found, a->devices);
-	fflush(stdout);
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "netdevs: cannot write: %s\n", strerror(errno));
+		return -EIO;
+	}
 	return 0;
 }
 
@@ -272,8 +323,10 @@ int main(int argc, char **argv)
 	}
 	ask(skel);
 	err = args.hist ? netdevs__attach(skel) : 0;
+	if (err)
+		fprintf(stderr, "netdevs: cannot watch qdiscs: %s\n", strerror(-err));
 	while (!err) {
-		if (args.watch && !args.json)
+		if (args.watch && !args.json && isatty(STDOUT_FILENO))
 			printf("\033[H\033[2J");
 		err = show(skel);
 		if (!args.watch)

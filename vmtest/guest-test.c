@@ -102,6 +102,15 @@ static int do_kmsg(char **argv)
 	return 0;
 }
 
+/* The console prints nothing more; the log has it all the same. */
+static int do_silence(char **argv)
+{
+	(void)argv;
+	write_file("/sys/module/printk/parameters/ignore_loglevel", "0");
+	write_file("/proc/sys/kernel/printk", "1");
+	return 0;
+}
+
 static int do_sysrq(char **argv)
 {
 	write_file("/proc/sysrq-trigger", argv[0]);
@@ -362,6 +371,7 @@ int main(int argc, char **argv)
 		{ "signal", do_signal },
 		{ "spam", do_spam },
 		{ "kmsg", do_kmsg },
+		{ "silence", do_silence },
 		{ "sysrq", do_sysrq },
 		{ "hang", do_hang },
 		{ "hog", do_hog },

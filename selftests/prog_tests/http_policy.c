@@ -37,22 +37,22 @@ static const struct request {
 	{ "two",		GET END GET END, ALL },
 	{ "after a body",	POST "Content-Length: 2\r\n" END "xy" GET END, ALL },
 
-	{ "path",		SECRET END, 0 },
-	{ "method",		"PUT /form HTTP/1.1\r\n" END, 0 },
-	{ "method, spelled",	"get /public/page HTTP/1.1\r\n" END, 0 },
-	{ "steps",		"GET /public/../secret HTTP/1.1\r\n" END, 0 },
-	{ "escapes",		"GET /public/%2e%2e/secret HTTP/1.1\r\n" END, 0 },
-	{ "absolute",		"GET http://localhost/public/page HTTP/1.1\r\n" END, 0 },
-	{ "no version",		"GET /public/page\r\n" END, 0 },
-	{ "other version",	"GET /public/page HTTP/1.0\r\n" END, 0 },
-	{ "blank at the end",	"GET /public/page HTTP/1.1 \r\n" END, 0 },
+	{ "path",		SECRET END, 0, EACCES },
+	{ "method",		"PUT /form HTTP/1.1\r\n" END, 0, EACCES },
+	{ "method, spelled",	"get /public/page HTTP/1.1\r\n" END, 0, EACCES },
+	{ "steps",		"GET /public/../secret HTTP/1.1\r\n" END, 0, EACCES },
+	{ "escapes",		"GET /public/%2e%2e/secret HTTP/1.1\r\n" END, 0, EACCES },
+	{ "absolute",		"GET http://localhost/public/page HTTP/1.1\r\n" END, 0, EACCES },
+	{ "no version",		"GET /public/page\r\n" END, 0, EACCES },
+	{ "other version",	"GET /public/page HTTP/1.0\r\n" END, 0, EACCES },
+	{ "blank at the end",	"GET /public/page HTTP/1.1 \r\n" END, 0, EACCES },
 	{ "cut off",		GET HOST, 0 },
 	{ "body cut off",	POST "Content-Length: 4\r\n" END "GET", 0 },
-	{ "refused, allowed",	SECRET END GET END, 0 },
-	{ "allowed, refused",	GET END SECRET END GET END, sizeof(GET END) - 1 },
-	{ "refused, no request", SECRET END "\n", 0 },
+	{ "refused, allowed",	SECRET END GET END, 0, EACCES },
+	{ "allowed, refused",	GET END SECRET END GET END, sizeof(GET END) - 1, EACCES },
+	{ "refused, no request", SECRET END "\n", 0, EACCES },
 	{ "after a short body",	POST "Content-Length: 2\r\n" END "xy" SECRET END,
-				sizeof(POST "Content-Length: 2\r\n" END "xy") - 1 },
+				sizeof(POST "Content-Length: 2\r\n" END "xy") - 1, EACCES },
 
 	{ "LF",			"GET /public/page HTTP/1.1\n" HOST END, 0, EPROTO },
 	{ "CR",			GET "A: b\rc\r\n" END, 0, EPROTO },
@@ -182,6 +182,7 @@ static void each_cut(struct server *s)
 		"stream",
 		GET HOST END POST "Content-Length: 7\r\n" END "x=1&y=2" SECRET HOST END GET END,
 		sizeof(GET HOST END POST "Content-Length: 7\r\n" END "x=1&y=2") - 1,
+		EACCES,
 	};
 	int cut, len = strlen(stream.text);
 
@@ -201,6 +202,28 @@ static void long_head(struct server *s)
 	request(s, &r, 1000);
 }
 
+/* The server asks again, and the client goes on as if nothing were. */
+static void stays_refused(struct server *s)
+{
+	const char *text = SECRET END;
+	int i, c, sk;
+	char buf[64];
+
+	c = connect_to_fd(s->fd, WAIT_SEC * 1000);
+	sk = accept_timeout(s->fd, NULL, NULL, WAIT_SEC);
+	for (i = 0; i < 10; i++) {
+		if (!ASSERT_TRUE(send_cut(c, text, strlen(text), INT_MAX), "send") ||
+		    !ASSERT_EQ(recv_timeout(sk, buf, sizeof(buf), 0, WAIT_SEC), -1, "recv") ||
+		    !ASSERT_EQ(errno, EACCES, "errno"))
+			break;
+		text = GET END;
+	}
+	ASSERT_EQ(s->skel->bss->passed, 0, "passed");
+	ASSERT_EQ(s->skel->bss->refused, 1, "refused");
+	close(sk);
+	close(c);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct server *s);
@@ -209,6 +232,7 @@ static const struct {
 	{ "single_bytes",	single_bytes },
 	{ "each_cut",		each_cut },
 	{ "long_head",		long_head },
+	{ "stays_refused",	stays_refused },
 };
 
 void test_http_policy(void)

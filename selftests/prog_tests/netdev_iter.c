@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "netdev_test.h"
+#include "verifier_refuses.h"
 #include "netdev_nl.h"
 #include "progs/test_netdev_iter.h"
 #include "test_netdev_iter.skel.h"
@@ -748,35 +749,6 @@ static const struct {
 	{ "short_stats", "invalid" },
 };
 
-static void refuses(const char *name, const char *why)
-{
-	static char log[1 << 20];
-
-	LIBBPF_OPTS(bpf_object_open_opts, opts,
-		    .kernel_log_buf = log, .kernel_log_size = sizeof(log),
-		    .kernel_log_level = 1);
-	struct test_netdev_iter_fail *skel;
-	struct bpf_program *prog, *p;
-	libbpf_print_fn_t print;
-
-	skel = test_netdev_iter_fail__open_opts(&opts);
-	if (!ASSERT_OK_PTR(skel, "open"))
-		return;
-	bpf_object__for_each_program(p, skel->obj)
-		bpf_program__set_autoload(p, false);
-	prog = bpf_object__find_program_by_name(skel->obj, name);
-	if (ASSERT_OK_PTR(prog, name)) {
-		bpf_program__set_autoload(prog, true);
-		log[0] = 0;
-		print = libbpf_set_print(NULL);
-		ASSERT_ERR(test_netdev_iter_fail__load(skel), "load");
-		libbpf_set_print(print);
-		if (!ASSERT_HAS_SUBSTR(log, why, "verifier log"))
-			printf("%s\n", log);
-	}
-	test_netdev_iter_fail__destroy(skel);
-}
-
 /* ---------------------------------------------------------------------------------- */
 
 static const struct {
@@ -821,6 +793,8 @@ out:
 
 void test_netdev_iter(void)
 {
+	size_t size;
+	const void *elf = test_netdev_iter_fail__elf_bytes(&size);
 	char name[64];
 	int i;
 
@@ -831,6 +805,6 @@ void test_netdev_iter(void)
 	for (i = 0; i < ARRAY_SIZE(refused); i++) {
 		snprintf(name, sizeof(name), "refuses_%s", refused[i].prog);
 		if (test__start_subtest(name) && !kernel_lacks_it())
-			refuses(refused[i].prog, refused[i].why);
+			verifier_refuses(elf, size, refused[i].prog, refused[i].why);
 	}
 }

@@ -668,6 +668,8 @@ static void tool(struct stats *s)
 		ASSERT_EQ(sum(tool_row(skel, 0)->usecs), RING, "left it");
 		ASSERT_EQ(sum(tool_row(skel, 0)->occupancy), tool_row(skel, 0)->qlen + RING,
 			  "came to it");
+		ASSERT_EQ(tool_row(skel, 0)->occupancy[0], RING + 1, "came first");
+		ASSERT_EQ(tool_row(skel, 0)->occupancy[1], 1, "came second");
 		ASSERT_STREQ(tool_row(skel, 1)->name, "va", "less");
 		ASSERT_EQ(tool_row(skel, 1)->drops, 7, "drops");
 	}

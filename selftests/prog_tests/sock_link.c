@@ -20,6 +20,8 @@
 #include "cgroup_helpers.h"
 #include "network_helpers.h"
 #include "sockmap_helpers.h"
+#include "trace_helpers.h"
+#include "fault_inject.h"
 #include "test_sock_link.skel.h"
 #include "test_sock_link_add.skel.h"
 
@@ -140,6 +142,8 @@ static void attach_detach(void)
 	send_record(peer, 'P', 40);
 	check(sk, 40, 40);
 	ASSERT_OK(bpf_link__detach(link), "detach");
+	/* Its socket is still open. */
+	ASSERT_NEQ(link_info(link).sock.cookie, 0, "cookie");
 	send_record(peer, 'P', 50);
 	check(sk, 0, 50);
 	bpf_link__destroy(link);
@@ -497,6 +501,30 @@ out:
 	bpf_link__destroy(msg);
 	bpf_map_delete_elem(map, &u32(0));
 	bpf_map_delete_elem(map, &u32(1));
+	close_pair(sk, peer);
+}
+
+/* What a program has corked is sent before what comes after it. */
+static void msg_cork(void)
+{
+	struct bpf_link *rx = NULL, *link = NULL;
+	char buf[10];
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	rx = attach(skel->progs.prog_pass, sk, 0);
+	link = attach(skel->progs.prog_msg_cork, sk, 0);
+	ASSERT_EQ(send(sk, "abc", 3, 0), 3, "send");
+	ASSERT_EQ(recv(peer, buf, sizeof(buf), MSG_DONTWAIT), -1, "corked");
+	bpf_link__destroy(link);
+	link = NULL;
+	ASSERT_EQ(send(sk, "defg", 4, 0), 4, "send");
+	ASSERT_EQ(recv_timeout(peer, buf, 7, MSG_WAITALL, WAIT_SEC), 7, "recv");
+	ASSERT_STRNEQ(buf, "abcdefg", 7, "what was sent");
+out:
+	bpf_link__destroy(link);
+	bpf_link__destroy(rx);
 	close_pair(sk, peer);
 }
 
@@ -900,15 +928,18 @@ struct listener {
 	int fd;
 };
 
+static bool judge_listener(struct listener *l)
+{
+	l->parser = attach(skel->progs.prog_parser, l->fd, BPF_F_SOCK_INHERIT);
+	l->verdict = attach(skel->progs.prog_judge, l->fd, BPF_F_SOCK_INHERIT);
+	return l->parser && l->verdict;
+}
+
 static bool listen_judged(struct listener *l, int family)
 {
 	memset(l, 0, sizeof(*l));
 	l->fd = socket_loopback(family, SOCK_STREAM);
-	if (l->fd < 0)
-		return false;
-	l->parser = attach(skel->progs.prog_parser, l->fd, BPF_F_SOCK_INHERIT);
-	l->verdict = attach(skel->progs.prog_judge, l->fd, BPF_F_SOCK_INHERIT);
-	return l->parser && l->verdict;
+	return l->fd >= 0 && judge_listener(l);
 }
 
 static void unlisten(struct listener *l)
@@ -986,6 +1017,34 @@ out:
 	bpf_link__destroy(link);
 	close_pair(sk, c);
 	close(fd);
+}
+
+/* Connections that wait to be accepted when the link is made */
+static void inherit_waiting(void)
+{
+	struct listener l = {};
+	int i, c[2], sk;
+
+	l.fd = socket_loopback(AF_INET, SOCK_STREAM);
+	for (i = 0; i < 2; i++) {
+		c[i] = client_of(l.fd);
+		send_record(c[i], 'D', 30);
+		send_record(c[i], 'P', 40);
+	}
+	if (!judge_listener(&l))
+		goto out;
+	ASSERT_EQ(link_info(l.verdict).sock.count, 3, "count");
+	check(-1, 140, 0);
+	for (i = 0; i < 2; i++) {
+		sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+		check(sk, 0, 40);
+		send_record(c[i], 'P', 50);
+		check(sk, 50, 50);
+		close_fd(&sk);
+	}
+out:
+	close_pair(c[0], c[1]);
+	unlisten(&l);
 }
 
 static int set_fastopen(int value)
@@ -1143,25 +1202,10 @@ static void inherit_many(void)
 
 	if (listen_judged(&l, AF_INET)) {
 		connect_and_judge(&l, MANY);
-		ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+		/* It does not listen any more, either. */
+		ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
 	}
 	unlisten(&l);
-}
-
-/* To have allocations fail takes CONFIG_FAILSLAB. Without it they succeed, and the
- * programs are attached at once.
- */
-static void set_failslab(const char *file, const char *value)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/failslab/%s", file);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return;
-	ASSERT_GT(write(fd, value, strlen(value)), 0, path);
-	close(fd);
 }
 
 /* Attach it while the @nth allocation of this thread fails; true if that came about */
@@ -1206,13 +1250,13 @@ static void attach_all_nomem(void)
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
-	set_failslab("verbose", "0");
-	set_failslab("times", "-1");
-	set_failslab("ignore-gfp-wait", "0");
+	set_fault(FAILSLAB "verbose", "0");
+	set_fault(FAILSLAB "times", "-1");
+	set_fault(FAILSLAB "ignore-gfp-wait", "0");
 	msg = attach_nomem(skel->progs.prog_msg_drop, sk, peer, 0);
 	parser = attach_nomem(skel->progs.prog_parser, sk, peer, 0);
 	verdict = attach_nomem(skel->progs.prog_judge, sk, peer, 30);
-	set_failslab("ignore-gfp-wait", "1");
+	set_fault(FAILSLAB "ignore-gfp-wait", "1");
 	ASSERT_GE(verdict, 0, "attached");
 	ASSERT_EQ(send(sk, "x", 1, 0), -1, "send");
 out:
@@ -1220,6 +1264,85 @@ out:
 	close(parser);
 	close(msg);
 	close_pair(sk, peer);
+}
+
+/* Where in the kernel a function begins, and the next one */
+static bool function_range(const char *name, unsigned long *start, unsigned long *end)
+{
+	unsigned long long found;
+	unsigned long addr;
+	FILE *f;
+
+	if (kallsyms_find(name, &found))
+		return false;
+	*start = found;
+	*end = ULONG_MAX;
+	f = fopen("/proc/kallsyms", "r");
+	while (f && fscanf(f, "%lx%*[^\n]", &addr) == 1)
+		if (addr > *start && addr < *end)
+			*end = addr;
+	if (f)
+		fclose(f);
+	return *end != ULONG_MAX;
+}
+
+/* The next @times that a function called by @name wants memory, there is none; false
+ * where that cannot be had.
+ */
+static bool fail_below(const char *name, const char *times)
+{
+	unsigned long start, end;
+	char value[32];
+
+	if (!ASSERT_TRUE(function_range(name, &start, &end), name))
+		return false;
+	snprintf(value, sizeof(value), "%lu", end);
+	if (!set_fault(FAILSLAB "require-end", value))
+		return false;
+	snprintf(value, sizeof(value), "%lu", start);
+	set_fault(FAILSLAB "require-start", value);
+	set_fault(FAILSLAB "verbose", "0");
+	set_fault(FAILSLAB "times", times);
+	set_fault(FAILSLAB "probability", "100");
+	return true;
+}
+
+/* How many of them are left. No more fail. */
+static int faults_left(void)
+{
+	char left[16] = "";
+	int fd = open(FAILSLAB "times", O_RDONLY);
+
+	ASSERT_GT(read(fd, left, sizeof(left) - 1), 0, "times");
+	close(fd);
+	set_fault(FAILSLAB "probability", "0");
+	set_fault(FAILSLAB "require-start", "0");
+	set_fault(FAILSLAB "require-end", "18446744073709551615");
+	return atoi(left);
+}
+
+/* Each time that the programs cannot be inherited, the connection does not come about,
+ * until the client tries again.
+ */
+static void inherit_nomem(void)
+{
+	int c = -1, sk = -1;
+	struct listener l;
+	bool faults;
+
+	if (!listen_judged(&l, AF_INET))
+		goto out;
+	faults = fail_below("sock_link_inherit", "3");
+	c = client_of(l.fd);
+	send_record(c, 'D', 30);
+	send_record(c, 'P', 40);
+	sk = accept_timeout(l.fd, NULL, NULL, 4 * WAIT_SEC);
+	check(sk, 70, 40);
+	if (faults)
+		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
+out:
+	close_pair(sk, c);
+	unlisten(&l);
 }
 
 /* The link has them all: update, detach, and the listening socket's end */
@@ -1299,6 +1422,34 @@ static bool load_adders(struct test_sock_link_add **adders, struct listener *l,
 	return true;
 }
 
+/* Programs that add sockets as SOCK_OPS programs see them: sockets made later on */
+struct sockops {
+	struct test_sock_link_add *adders;
+	struct bpf_link *attached;
+	int cg;
+};
+
+static bool attach_sockops(struct sockops *o, struct listener *l, __u32 flags)
+{
+	o->attached = NULL;
+	o->cg = test__join_cgroup("/sock_link");
+	if (!load_adders(&o->adders, l, flags) || !ASSERT_GE(o->cg, 0, "cgroup"))
+		return false;
+	o->attached = bpf_program__attach_cgroup(o->adders->progs.add_established, o->cg);
+	return ASSERT_OK_PTR(o->attached, "attach_cgroup");
+}
+
+static void detach_sockops(struct sockops *o)
+{
+	bpf_link__destroy(o->attached);
+	o->attached = NULL;
+	test_sock_link_add__destroy(o->adders);
+	o->adders = NULL;
+	if (o->cg >= 0)
+		close(o->cg);
+	o->cg = -1;
+}
+
 static void add_sockops(void)
 {
 	static const struct {
@@ -1308,25 +1459,20 @@ static void add_sockops(void)
 		{ BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, true },
 		{ BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, false },
 	};
-	int i, cg, server, c, sk, other;
-	struct test_sock_link_add *adders = NULL;
-	struct bpf_link *attached = NULL;
+	int i, server = -1, c, sk, other;
 	struct listener l;
+	struct sockops o;
 
-	cg = test__join_cgroup("/sock_link");
+	if (!attach_sockops(&o, &l, 0))
+		goto out;
 	server = socket_loopback(AF_INET, SOCK_STREAM);
-	if (!load_adders(&adders, &l, 0) || !ASSERT_GE(cg, 0, "cgroup"))
-		goto out;
-	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
-	if (!ASSERT_OK_PTR(attached, "attach_cgroup"))
-		goto out;
 	for (i = 0; i < ARRAY_SIZE(ops); i++) {
-		adders->bss->op = ops[i].op;
-		memset(adders->bss->errs, -1, sizeof(adders->bss->errs));
+		o.adders->bss->op = ops[i].op;
+		memset(o.adders->bss->errs, -1, sizeof(o.adders->bss->errs));
 		c = client_of(server);
 		sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
-		ASSERT_OK(adders->bss->errs[0], "add the parser");
-		ASSERT_OK(adders->bss->errs[1], "add the verdict");
+		ASSERT_OK(o.adders->bss->errs[0], "add the parser");
+		ASSERT_OK(o.adders->bss->errs[1], "add the verdict");
 		ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
 		other = ops[i].passive ? c : sk;
 		sk = ops[i].passive ? sk : c;
@@ -1337,53 +1483,47 @@ static void add_sockops(void)
 		ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
 	}
 	/* another op */
-	adders->bss->op = BPF_SOCK_OPS_TCP_CONNECT_CB;
+	o.adders->bss->op = BPF_SOCK_OPS_TCP_CONNECT_CB;
 	c = client_of(server);
-	ASSERT_EQ(adders->bss->errs[1], -EOPNOTSUPP, "before the connection");
+	ASSERT_EQ(o.adders->bss->errs[1], -EOPNOTSUPP, "before the connection");
 	close(c);
 	/* what is gone, and what is for no one else */
-	adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
+	o.adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
 	ASSERT_OK(bpf_link__detach(l.parser), "detach");
 	bpf_link__destroy(l.verdict);
 	l.verdict = NULL;
 	c = client_of(server);
-	ASSERT_EQ(adders->bss->errs[0], -ENOLINK, "detached");
-	ASSERT_EQ(adders->bss->errs[1], -ENOENT, "destroyed");
+	ASSERT_EQ(o.adders->bss->errs[0], -ENOLINK, "detached");
+	ASSERT_EQ(o.adders->bss->errs[1], -ENOENT, "destroyed");
 	l.verdict = attach(skel->progs.prog_judge, c, 0);
-	adders->bss->links[1] = link_info(l.verdict).id;
+	o.adders->bss->links[1] = link_info(l.verdict).id;
 	close(client_of(server));
-	ASSERT_EQ(adders->bss->errs[1], -EINVAL, "of a socket");
+	ASSERT_EQ(o.adders->bss->errs[1], -EINVAL, "of a socket");
 	close(c);
 out:
-	bpf_link__destroy(attached);
-	test_sock_link_add__destroy(adders);
+	detach_sockops(&o);
 	unlisten(&l);
-	close(cg);
-	close(server);
+	if (server >= 0)
+		close(server);
 }
 
 /* Whoever listens, and who connects to them */
 static void add_listen(void)
 {
-	struct test_sock_link_add *adders = NULL;
-	struct bpf_link *attached = NULL;
-	int c = -1, sk = -1, cg;
+	int c = -1, sk = -1;
 	struct listener l;
+	struct sockops o;
 
-	cg = test__join_cgroup("/sock_link");
-	if (!load_adders(&adders, &l, BPF_F_SOCK_INHERIT) || !ASSERT_GE(cg, 0, "cgroup"))
+	if (!attach_sockops(&o, &l, BPF_F_SOCK_INHERIT))
 		goto out;
-	attached = bpf_program__attach_cgroup(adders->progs.add_established, cg);
-	if (!ASSERT_OK_PTR(attached, "attach_cgroup"))
-		goto out;
-	adders->bss->op = BPF_SOCK_OPS_TCP_LISTEN_CB;
-	memset(adders->bss->errs, -1, sizeof(adders->bss->errs));
+	o.adders->bss->op = BPF_SOCK_OPS_TCP_LISTEN_CB;
+	memset(o.adders->bss->errs, -1, sizeof(o.adders->bss->errs));
 	l.fd = socket_loopback(AF_INET, SOCK_STREAM);
-	ASSERT_OK(adders->bss->errs[0], "add the parser");
-	ASSERT_OK(adders->bss->errs[1], "add the verdict");
-	adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
+	ASSERT_OK(o.adders->bss->errs[0], "add the parser");
+	ASSERT_OK(o.adders->bss->errs[1], "add the verdict");
+	o.adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
 	c = client_of(l.fd);
-	ASSERT_EQ(adders->bss->errs[1], -EINVAL, "add a connection");
+	ASSERT_EQ(o.adders->bss->errs[1], -EINVAL, "add a connection");
 	send_record(c, 'D', 30);
 	send_record(c, 'P', 40);
 	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
@@ -1391,10 +1531,68 @@ static void add_listen(void)
 	ASSERT_EQ(link_info(l.verdict).sock.count, 2, "count");
 out:
 	close_pair(sk, c);
-	bpf_link__destroy(attached);
+	detach_sockops(&o);
+	unlisten(&l);
+}
+
+/* One of them has a program in that place. */
+static void inherit_waiting_busy(void)
+{
+	int c = -1, sk = -1, server = -1;
+	struct listener l;
+	struct sockops o;
+
+	if (!attach_sockops(&o, &l, 0))
+		goto out;
+	server = socket_loopback(AF_INET, SOCK_STREAM);
+	o.adders->bss->op = BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
+	c = client_of(server);
+	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+	ASSERT_EQ(refused(skel->progs.prog_drop, server, BPF_F_SOCK_INHERIT), -EBUSY, "busy");
+	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
+	send_record(c, 'P', 50);
+	check(sk, 50, 50);
+	close_pair(sk, c);
+	c = -1;
+	sk = -1;
+	/* Nothing is left of it. */
+	detach_sockops(&o);
+	c = client_of(server);
+	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
+	send_record(c, 'P', 50);
+	check(sk, 0, 50);
+out:
+	close_pair(sk, c);
+	detach_sockops(&o);
+	unlisten(&l);
+	if (server >= 0)
+		close(server);
+}
+
+/* Of other kinds, a program does not know whether they are closed right now. */
+static void add_udp(void)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = zeros, .data_size_in = sizeof(zeros));
+	struct test_sock_link_add *adders = NULL;
+	int fd = socket_loopback(AF_INET, SOCK_DGRAM);
+	struct sockaddr_in addr = {};
+	socklen_t len = sizeof(addr);
+	struct listener l;
+
+	if (!load_adders(&adders, &l, 0))
+		goto out;
+	getsockname(fd, (void *)&addr, &len);
+	adders->bss->udp = true;
+	adders->bss->tuple.ipv4.saddr = addr.sin_addr.s_addr;
+	adders->bss->tuple.ipv4.daddr = addr.sin_addr.s_addr;
+	adders->bss->tuple.ipv4.dport = addr.sin_port;
+	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(adders->progs.add_looked_up), &run),
+		  "test_run");
+	ASSERT_EQ(adders->bss->errs[1], -EOPNOTSUPP, "add the verdict");
+out:
 	test_sock_link_add__destroy(adders);
 	unlisten(&l);
-	close(cg);
+	close(fd);
 }
 
 static void add_lookup(void)
@@ -1587,6 +1785,7 @@ static const struct {
 	{ "slot_taken",		slot_taken },
 	{ "beside_map",		beside_map },
 	{ "msg",		msg },
+	{ "msg_cork",		msg_cork },
 	{ "refused",		refusals_of_all },
 	{ "privileges",		privileges },
 	{ "tokens",		tokens },
@@ -1594,14 +1793,18 @@ static const struct {
 	{ "inherit",		inherit },
 	{ "inherit_v6",		inherit_v6 },
 	{ "inherit_mapped",	inherit_mapped },
+	{ "inherit_waiting",	inherit_waiting },
+	{ "inherit_waiting_busy", inherit_waiting_busy },
 	{ "inherit_fastopen",	inherit_fastopen },
 	{ "inherit_many",	inherit_many },
 	{ "attach_nomem",	attach_all_nomem },
+	{ "inherit_nomem",	inherit_nomem },
 	{ "inherit_update",	inherit_update },
 	{ "inherit_detach",	inherit_detach },
 	{ "add_sockops",	add_sockops },
 	{ "add_listen",		add_listen },
 	{ "add_lookup",		add_lookup },
+	{ "add_udp",		add_udp },
 	{ "race",		race },
 };
 

@@ -11,13 +11,16 @@
  *   b, r, h   to compare what is read; poll(), FIONREAD and recv() as well;
  *             rcv_nxt - copied_seq, too
  *   w         to read, and to send, in all ways
- *   l         to have the verdict lengthen and shorten records (brhwl without)
+ *   k         to replace programs, close the map, reset the connection, and change
+ *             SO_RCVBUF
+ *   l         to have the verdict lengthen and shorten records (brhwkl without)
  *   f         to have allocations fail (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC);
  *             not with l, where the verdict drops what it cannot change
  *   d         to attach the programs straight to the sockets
  *   g         to go on after a failure, until the time is up
  */
 #include "sockmap_recv.h"
+#include "fault_inject.h"
 
 #define STEPS_MAX 40
 #define UNREAD_MAX 30000	/* keeps the window open */
@@ -40,7 +43,7 @@ static unsigned int rnd(unsigned int below)
 	return rnd_of(&rnd_state, below);
 }
 
-static const char *letters = "brhwl";
+static const char *letters = "brhwkl";
 
 /* Is the step one that says something in this state? Sequences get there by
  * chance, or by having lost steps.
@@ -51,6 +54,8 @@ static bool valid(struct recv_test *s, const char *what)
 	int n, m, used, room;
 	char op, how;
 
+	if (!*what)
+		return false;
 	op = parse_step(what, &n, &m, &how);
 	used = s->unread_end + s->pend_len + s->batch_len;
 	room = UNREAD_MAX - passed_len(s) - s->pend_len - s->batch_len;
@@ -103,6 +108,7 @@ static bool valid(struct recv_test *s, const char *what)
 	case 'E':
 		return s->fin && !readable(s);
 	case 'V':
+	case 'M':
 		return true;
 	case 'B':
 		return n >= RCVBUF_MIN;
@@ -126,7 +132,7 @@ static void invent(struct recv_test *s, char *what)
 	const char *how = ways[rnd(4) ? 0 : rnd(all_ways ? ARRAY_SIZE(ways) : 2)];
 	char action = "PPPDDRTGC"[rnd(strchr(letters, 'l') ? 9 : 7)];
 
-	switch (rnd(18)) {
+	switch (rnd(strchr(letters, 'k') ? 20 : 16)) {
 	case 0 ... 5:
 		if (rnd(3))
 			sprintf(what, "%c%d%s", action, n, how);
@@ -153,13 +159,19 @@ static void invent(struct recv_test *s, char *what)
 		strcpy(what, "A");
 		break;
 	case 15:
-		strcpy(what, rnd(8) ? "E" : rnd(3) ? "F" : "K");
+		strcpy(what, rnd(12) ? "E" : "F");
 		break;
 	case 16:
 		strcpy(what, "V");
 		break;
 	case 17:
 		sprintf(what, "B%d", RCVBUF_MIN + rnd(RCVBUF_MIN));
+		break;
+	case 18:
+		strcpy(what, rnd(8) ? "" : "M");
+		break;
+	case 19:
+		strcpy(what, rnd(20) ? "" : "K");
 		break;
 	}
 }
@@ -172,31 +184,15 @@ struct sequence {
 	char text[STEPS_MAX * 24];
 };
 
-static void write_to(const char *dir, const char *file, const char *value)
-{
-	char path[100];
-	int fd;
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/%s/%s", dir, file);
-	fd = open(path, O_WRONLY);
-	if (fd < 0)
-		return;
-	if (write(fd, value, strlen(value)) < 0)
-		ASSERT_FAIL("%s: %d", path, errno);
-	close(fd);
-}
-
 /* Of the allocations that cannot wait, one in 50 */
 static void inject_faults(bool on)
 {
-	static const char * const dirs[] = { "failslab", "fail_page_alloc" };
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
-		write_to(dirs[i], "verbose", "0");
-		write_to(dirs[i], "times", "-1");
-		write_to(dirs[i], "probability", on ? "2" : "0");
-	}
+	set_fault(FAILSLAB "verbose", "0");
+	set_fault(FAILSLAB "times", "-1");
+	set_fault(FAILSLAB "probability", on ? "2" : "0");
+	set_fault(FAIL_PAGE_ALLOC "verbose", "0");
+	set_fault(FAIL_PAGE_ALLOC "times", "-1");
+	set_fault(FAIL_PAGE_ALLOC "probability", on ? "2" : "0");
 }
 
 static void begin_faults(struct recv_test *s)
@@ -213,7 +209,7 @@ static void end_faults(void)
 		inject_faults(false);
 }
 
-/* TCP forgets a FIN that it finds no memory for. */
+/* TCP forgets a FIN that it finds no memory for, and M makes a map. */
 static bool step_with_memory(struct recv_test *s, const char *what)
 {
 	bool ok;
@@ -230,7 +226,7 @@ static bool take(struct recv_test *s, struct sequence *seq, const char *what)
 	size_t len = strlen(seq->text);
 
 	snprintf(seq->text + len, sizeof(seq->text) - len, "%s%s", len ? " " : "", what);
-	if (!(*what == 'F' ? step_with_memory(s, what) : step(s, what)))
+	if (!(strchr("FM", *what) ? step_with_memory(s, what) : step(s, what)))
 		s->failed = true;
 	else if (!s->batch_len)
 		check(s, INT_MAX, seq->text);
@@ -495,7 +491,7 @@ void test_sockmap_fuzz(void)
 		run_threads(&recv_test, seconds);
 	if (env)
 		return;
-	letters = "brhwld";
+	letters = "brhwkld";
 	if (test__start_subtest("sequences_direct"))
 		fuzz_for(seconds, nr);
 	if (test__start_subtest("threads_direct"))

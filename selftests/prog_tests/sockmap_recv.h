@@ -40,7 +40,8 @@
 
 struct recv_test {
 	struct test_sockmap_recv *skel;
-	int map;
+	int map;		/* to redirect by */
+	int judge;		/* map with the programs */
 	bool direct;		/* programs by links, not by the map */
 	bool pass_all;		/* whatever a record says */
 	bool twin;		/* the verdict is the other one */
@@ -809,22 +810,31 @@ static int attach_links(struct recv_test *s, int slot, int fd)
 	return 0;
 }
 
+/* The map that programs redirect by has none itself. */
 static int join(struct recv_test *s, int slot, int fd)
 {
 	int err = bpf_map_update_elem(s->map, &u32(slot), &u64(fd), BPF_ANY);
 
-	return err || !s->direct ? err : attach_links(s, slot, fd);
+	if (err)
+		return err;
+	return s->direct ? attach_links(s, slot, fd) :
+			   bpf_map_update_elem(s->judge, &u32(slot), &u64(fd), BPF_ANY);
 }
 
 static int leave(struct recv_test *s, int slot)
 {
-	detach_links(s, slot);
-	return bpf_map_delete_elem(s->map, &u32(slot));
+	int err = 0;
+
+	if (s->direct)
+		detach_links(s, slot);
+	else
+		err = bpf_map_delete_elem(s->judge, &u32(slot));
+	return bpf_map_delete_elem(s->map, &u32(slot)) ?: err;
 }
 
 static int attach_verdict(struct recv_test *s)
 {
-	return bpf_prog_attach(bpf_program__fd(verdict(s)), s->map,
+	return bpf_prog_attach(bpf_program__fd(verdict(s)), s->judge,
 			       BPF_SK_SKB_STREAM_VERDICT, 0);
 }
 
@@ -835,6 +845,65 @@ static int replace_verdict(struct recv_test *s)
 	if (!s->direct)
 		return attach_verdict(s);
 	return s->joined ? bpf_link__update_program(s->links[0][1], verdict(s)) : 0;
+}
+
+static bool attach(struct recv_test *s)
+{
+	int parser = bpf_program__fd(s->skel->progs.prog_parser);
+	int err;
+
+	if (s->direct)
+		return true;
+	err = s->parser ? bpf_prog_attach(parser, s->judge, BPF_SK_SKB_STREAM_PARSER, 0) : 0;
+	if (err == -EOPNOTSUPP) {
+		printf("%s:SKIP:no CONFIG_BPF_STREAM_PARSER\n", __func__);
+		test__skip();
+		return false;
+	}
+	if (err)
+		return ASSERT_FAIL("no parser: %d", err);
+	return ASSERT_OK(attach_verdict(s), "verdict");
+}
+
+static bool make_judge(struct recv_test *s)
+{
+	s->judge = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "judge", 4, 4, 2, NULL);
+	return ASSERT_OK_FD(s->judge, "create map") && attach(s);
+}
+
+static bool load(struct recv_test *s)
+{
+	if (!s->skel)
+		s->skel = test_sockmap_recv__open_and_load();
+	if (!s->skel)
+		return ASSERT_FAIL("open_and_load");
+	s->map = bpf_map__fd(s->skel->maps.sock_map);
+	s->skel->bss->judged = 0;
+	return make_judge(s);
+}
+
+/* A worker takes the sockets out of the map, sk first, then the other one, which joins
+ * the new map as soon as it has left.
+ */
+static bool close_map(struct recv_test *s)
+{
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	int err;
+
+	if (s->direct)
+		detach_links(s, 0);
+	if (s->joined)
+		bpf_map_delete_elem(s->map, &u32(0));
+	s->joined = false;
+	if (s->direct)
+		return true;
+	close(s->judge);
+	if (!make_judge(s))
+		return false;
+	do {
+		err = join(s, 1, s->other);
+	} while (err == -EBUSY && look_again(until));
+	return same(s, err, 0, "joining");
 }
 
 static void reset_by_peer(struct recv_test *s)
@@ -868,6 +937,7 @@ static void reset_by_peer(struct recv_test *s)
  * F, E		  FIN; the application sees the end of file
  * K		  RST
  * V		  another verdict program takes the place of the one there is
+ * M		  the map is closed, and so the socket leaves it; a new one is made
  * B<n>		  SO_RCVBUF
  */
 #define RECORDS "PDRTGC"
@@ -950,28 +1020,12 @@ static bool step(struct recv_test *s, const char *what)
 		return same(s, m < 0 ? -errno : m, end_of(s), "end of file");
 	case 'V':
 		return same(s, replace_verdict(s), 0, "replacing the verdict");
+	case 'M':
+		return close_map(s);
 	case 'B':
 		return !xsetsockopt(s->sk, SOL_SOCKET, SO_RCVBUF, &n, sizeof(n));
 	}
 	return ASSERT_FAIL("unknown: %s", what);
-}
-
-static bool attach(struct recv_test *s)
-{
-	int parser = bpf_program__fd(s->skel->progs.prog_parser);
-	int err;
-
-	if (s->direct)
-		return true;
-	err = s->parser ? bpf_prog_attach(parser, s->map, BPF_SK_SKB_STREAM_PARSER, 0) : 0;
-	if (err == -EOPNOTSUPP) {
-		printf("%s:SKIP:no CONFIG_BPF_STREAM_PARSER\n", __func__);
-		test__skip();
-		return false;
-	}
-	if (err)
-		return ASSERT_FAIL("no parser: %d", err);
-	return ASSERT_OK(attach_verdict(s), "verdict");
 }
 
 static void no_sockets(struct recv_test *s)
@@ -980,6 +1034,7 @@ static void no_sockets(struct recv_test *s)
 	s->peer = -1;
 	s->other = -1;
 	s->other_peer = -1;
+	s->judge = -1;
 }
 
 static bool setup(struct recv_test *s, int family, bool parser, bool direct)
@@ -994,13 +1049,8 @@ static bool setup(struct recv_test *s, int family, bool parser, bool direct)
 	s->direct = direct;
 	no_sockets(s);
 
-	if (!s->skel)
-		s->skel = test_sockmap_recv__open_and_load();
-	if (!s->skel)
-		return ASSERT_FAIL("open_and_load");
-	s->map = bpf_map__fd(s->skel->maps.sock_map);
-	s->skel->bss->judged = 0;
-
+	if (!load(s))
+		return false;
 	if (create_socket_pairs(family, SOCK_STREAM, &s->sk, &s->other, &s->peer,
 				&s->other_peer))
 		return false;
@@ -1008,7 +1058,7 @@ static bool setup(struct recv_test *s, int family, bool parser, bool direct)
 	    xsetsockopt(s->other_peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
 		return false;
 
-	if (!attach(s) || !same(s, join(s, 0, s->sk), 0, "joining") ||
+	if (!same(s, join(s, 0, s->sk), 0, "joining") ||
 	    !same(s, join(s, 1, s->other), 0, "joining"))
 		return false;
 	s->joined = true;
@@ -1023,6 +1073,8 @@ static void close_sockets(struct recv_test *s)
 	close_fd(&s->other_peer);
 	detach_links(s, 0);
 	detach_links(s, 1);
+	if (s->judge >= 0)
+		close(s->judge);
 	no_sockets(s);
 	put_shared(s);
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A policy for HTTP/1.1 requests: which methods, on which paths.
  *
- * The parser cuts the stream into requests, and the verdict drops those that no
- * rule allows. What counts is what the server behind makes of the bytes, so all
- * that two parsers could take for different things is refused: a request passes
- * only if its head has no line that is not ended by CR LF, no folded line, no
- * blank in a name and no control character, if its body has a plain
- * Content-Length or none at all, and if its path is spelled as it is meant.
+ * The parser cuts the stream into requests, and ends it at the first that no rule
+ * allows: an error of the parser is for good. A verdict that drops would leave a
+ * gap, and the answer to what follows be taken for the answer to what was dropped.
+ *
+ * What counts is what the server behind makes of the bytes, so all that two parsers
+ * could take for different things is refused: a request passes only if its head has
+ * no line that is not ended by CR LF, no folded line, no blank in a name and no
+ * control character, if its body has a plain Content-Length or none at all, and if
+ * its path is spelled as it is meant.
  */
 #include <linux/bpf.h>
 #include <linux/errno.h>
@@ -20,16 +23,6 @@ struct http_rule rules[RULES_MAX];
 __u64 passed;
 __u64 refused;
 
-/* Sockets that had a request refused. The answer to one that follows would be taken
- * for the answer to that, so nothing more passes.
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, __u64);	/* cookie */
-	__type(value, char);
-} ended SEC(".maps");
-
 /* -1 if it is not there */
 static int byte_at(struct __sk_buff *skb, __u32 at)
 {
@@ -38,7 +31,7 @@ static int byte_at(struct __sk_buff *skb, __u32 at)
 	return bpf_skb_load_bytes(skb, at, &c, sizeof(c)) ? -1 : c;
 }
 
-/* ---- the parser ----------------------------------------------------------- */
+/* ---- where a request ends ------------------------------------------------- */
 
 static const char content_length[] = "content-length:";
 static const char transfer_encoding[] = "transfer-encoding:";
@@ -135,28 +128,7 @@ __noinline int take(struct head *h __arg_nonnull, int c)
 	return ret;
 }
 
-/* It begins anew with each piece that comes, which is why heads are short. */
-SEC("sk_skb/stream_parser")
-int http_parser(struct __sk_buff *skb)
-{
-	__u64 cookie = bpf_get_socket_cookie(skb);
-	struct head h = {};
-	int i, c, ret;
-
-	if (bpf_map_lookup_elem(&ended, &cookie))
-		return skb->len;
-	bpf_for(i, 0, HEAD_MAX) {
-		c = byte_at(skb, i);
-		if (c < 0)
-			return 0;
-		ret = take(&h, c);
-		if (ret)
-			return ret < 0 ? ret : i + 1 + h.length;
-	}
-	return -EMSGSIZE;
-}
-
-/* ---- the verdict ---------------------------------------------------------- */
+/* ---- what is allowed ------------------------------------------------------ */
 
 static const char version[] = "HTTP/1.1\r\n";
 
@@ -217,21 +189,38 @@ static __always_inline bool allowed(struct __sk_buff *skb)
 	return false;
 }
 
+/* ---- the programs --------------------------------------------------------- */
+
+/* It begins anew with each piece that comes, which is why heads are short. */
+SEC("sk_skb/stream_parser")
+int http_parser(struct __sk_buff *skb)
+{
+	struct head h = {};
+	int i, c, ret = 0;
+
+	bpf_for(i, 0, HEAD_MAX) {
+		c = byte_at(skb, i);
+		if (c < 0)
+			return 0;
+		ret = take(&h, c);
+		if (ret)
+			break;
+	}
+	if (ret <= 0)
+		return ret ?: -EMSGSIZE;
+	if (!allowed(skb)) {
+		__sync_fetch_and_add(&refused, 1);
+		return -EACCES;
+	}
+	return i + 1 + h.length;
+}
+
+/* The parser has let it through. */
 SEC("sk_skb/stream_verdict")
 int http_policy(struct __sk_buff *skb)
 {
-	__u64 cookie = bpf_get_socket_cookie(skb);
-	char yes = 1;
-
-	if (!bpf_map_lookup_elem(&ended, &cookie)) {
-		if (allowed(skb)) {
-			__sync_fetch_and_add(&passed, 1);
-			return SK_PASS;
-		}
-		__sync_fetch_and_add(&refused, 1);
-		bpf_map_update_elem(&ended, &cookie, &yes, BPF_ANY);
-	}
-	return SK_DROP;
+	__sync_fetch_and_add(&passed, 1);
+	return SK_PASS;
 }
 
 char _license[] SEC("license") = "GPL";

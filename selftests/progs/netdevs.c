@@ -18,7 +18,7 @@ struct sk_buff {
 
 __u32 sort_by;
 __u32 only_netns;		/* 0: of all */
-char only_name[16];		/* what its name begins with */
+char only_name[NAME_SIZE];	/* what its name begins with */
 __u64 at_least;			/* of what is sorted by */
 __u32 rows_wanted = ROWS_MAX;
 
@@ -81,6 +81,9 @@ static __always_inline struct hist *hist_of(const struct netdev_queue *txq)
 	return bpf_map_lookup_elem(&hists, &id);
 }
 
+/* It is in the qdisc already, be it that of a transmit queue below mq. Where a
+ * packet need not wait, some qdiscs are bypassed, and nothing is counted.
+ */
 SEC("tp_btf/qdisc_enqueue")
 int BPF_PROG(enqueue, struct Qdisc *q, const struct netdev_queue *txq, struct sk_buff *skb)
 {
@@ -93,7 +96,7 @@ int BPF_PROG(enqueue, struct Qdisc *q, const struct netdev_queue *txq, struct sk
 		return 0;
 	bpf_map_update_elem(&waiting, &packet, &now, BPF_ANY);
 	bpf_qdisc_get_stats(q, &stats);
-	i = bucket(stats.qlen);
+	i = bucket(stats.qlen ? stats.qlen - 1 : 0);
 	__sync_fetch_and_add(&h->occupancy[i], 1);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <linux/types.h>
 
 #define ROWS_MAX	1024	/* devices of one answer */
+#define NAME_SIZE	16
 #define BUCKETS		20	/* of a histogram: 0, 1, 2-3, 4-7, ... */
 
 enum netdevs_key { BY_BYTES, BY_PACKETS, BY_DROPS, BY_ERRORS, BY_BACKLOG };
@@ -20,10 +21,10 @@ struct netdevs_row {
 	__u32 reg_id;
 	__u32 ifindex;
 	__u32 qlen, backlog;
-	char name[16];
+	char name[NAME_SIZE];
 	char qdisc[16];
-	__u32 occupancy[BUCKETS]; /* packets in the root qdisc when one came */
-	__u32 usecs[BUCKETS];	/* that one was in it */
+	__u32 occupancy[BUCKETS]; /* packets before one that came, */
+	__u32 usecs[BUCKETS];	/* and how long it was in the qdisc */
 };
 
 #endif

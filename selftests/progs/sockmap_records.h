@@ -18,12 +18,15 @@ struct {
 } sock_map SEC(".maps");
 
 __u64 judged;
+int parse_error;
 
 SEC("sk_skb/stream_parser")
 int prog_parser(struct __sk_buff *skb)
 {
 	__be16 len;
 
+	if (parse_error)
+		return parse_error;
 	if (bpf_skb_load_bytes(skb, 0, &len, sizeof(len)))
 		return 0;
 	return bpf_ntohs(len);

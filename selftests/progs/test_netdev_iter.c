@@ -112,7 +112,6 @@ int seq_netdev_stats(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* Only what /proc/net/dev tells, too */
 SEC("iter/netdev")
 int seq_netdev_link(struct bpf_iter__netdev *ctx)
 {
@@ -122,6 +121,39 @@ int seq_netdev_link(struct bpf_iter__netdev *ctx)
 		return 0;
 	describe(&stats_seen.dev, dev);
 	bpf_seq_write(ctx->meta->seq, &stats_seen, offsetof(struct netdev_stats_seen, qdiscs));
+	return 0;
+}
+
+/* What /proc/net/dev tells of a device, as it counts */
+SEC("iter/netdev")
+int seq_netdev_proc(struct bpf_iter__netdev *ctx)
+{
+	struct net_device *dev = ctx->dev;
+	struct rtnl_link_stats64 s;
+	struct netdev_proc p;
+
+	if (!dev || bpf_netdev_get_stats64(dev, &s))
+		return 0;
+	describe(&p.dev, dev);
+	p.rx_bytes = s.rx_bytes;
+	p.rx_packets = s.rx_packets;
+	p.rx_errs = s.rx_errors;
+	p.rx_drop = s.rx_dropped + s.rx_missed_errors;
+	p.rx_fifo = s.rx_fifo_errors;
+	p.rx_frame = s.rx_length_errors + s.rx_over_errors + s.rx_crc_errors +
+		     s.rx_frame_errors;
+	p.rx_compressed = s.rx_compressed;
+	p.multicast = s.multicast;
+	p.tx_bytes = s.tx_bytes;
+	p.tx_packets = s.tx_packets;
+	p.tx_errs = s.tx_errors;
+	p.tx_drop = s.tx_dropped;
+	p.tx_fifo = s.tx_fifo_errors;
+	p.colls = s.collisions;
+	p.tx_carrier = s.tx_carrier_errors + s.tx_aborted_errors + s.tx_window_errors +
+		       s.tx_heartbeat_errors;
+	p.tx_compressed = s.tx_compressed;
+	bpf_seq_write(ctx->meta->seq, &p, sizeof(p));
 	return 0;
 }
 

@@ -19,6 +19,15 @@ struct netdev_seen {
 	char name[16];
 };
 
+/* The columns of /proc/net/dev */
+struct netdev_proc {
+	struct netdev_seen dev;
+	__u64 rx_bytes, rx_packets, rx_errs, rx_drop, rx_fifo, rx_frame, rx_compressed;
+	__u64 multicast;
+	__u64 tx_bytes, tx_packets, tx_errs, tx_drop, tx_fifo, colls, tx_carrier;
+	__u64 tx_compressed;
+};
+
 struct qdisc_seen {
 	char kind[16];
 	__u32 handle;

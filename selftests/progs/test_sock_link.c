@@ -64,6 +64,13 @@ int prog_msg_pass(struct sk_msg_md *msg)
 }
 
 SEC("sk_msg")
+int prog_msg_cork(struct sk_msg_md *msg)
+{
+	bpf_msg_cork_bytes(msg, 100);
+	return SK_PASS;
+}
+
+SEC("sk_msg")
 int prog_msg_drop(struct sk_msg_md *msg)
 {
 	__sync_fetch_and_add(&sent, 1);

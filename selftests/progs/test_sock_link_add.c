@@ -1,26 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Sockets added to links made with BPF_F_SOCK_NONE */
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
-#include <bpf/bpf_helpers.h>
-
-struct sock {
-	int unused;
-};
-
-struct bpf_sock_ops_kern {
-	int unused;
-};
-
-int bpf_sock_link_add(struct sock *sk, __u32 link_id) __ksym;
-int bpf_sock_ops_link_add(struct bpf_sock_ops_kern *skops, __u32 link_id) __ksym;
-void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
+#include <stdbool.h>
+#include "test_sock_link_add.h"
 
 __u32 op;
 __u32 links[2];
 int errs[2];
 struct bpf_sock_tuple tuple;
-__u32 tuple_size;
+bool udp;
 
 SEC("sockops")
 int add_established(struct bpf_sock_ops *skops)
@@ -40,7 +27,8 @@ int add_looked_up(struct __sk_buff *skb)
 	struct bpf_sock *sk;
 
 	errs[0] = -1;
-	sk = bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	sk = udp ? bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0) :
+		   bpf_sk_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return TC_ACT_OK;
 	errs[0] = bpf_sock_link_add((struct sock *)sk, links[0]);
