@@ -19,12 +19,15 @@ static inline __u32 bpftool_link_id(const struct bpf_link *link)
 	return info.id;
 }
 
-/* In @out, "" if it fails. The guest may have no shell, which bpftool_helpers.h needs. */
+/* In @out, "" if there is no bpftool. What it exits with says nothing: where one link is
+ * asked for, that is an errno of before. The guest may have no shell, which
+ * bpftool_helpers.h needs.
+ */
 static inline void bpftool_link_show(const struct bpf_link *link, bool json, char *out,
 				     int size)
 {
 	char id[16], *argv[] = { "bpftool", "link", "show", "id", id, json ? "-j" : NULL, NULL };
-	int fds[2], n, len = 0, status = -1;
+	int fds[2], n, len = 0;
 	pid_t pid;
 
 	*out = 0;
@@ -42,11 +45,8 @@ static inline void bpftool_link_show(const struct bpf_link *link, bool json, cha
 	while ((n = read(fds[0], out + len, size - 1 - len)) > 0)
 		len += n;
 	close(fds[0]);
-	waitpid(pid, &status, 0);
-	if (ASSERT_OK(status, "bpftool link show"))
-		out[len] = 0;
-	else
-		*out = 0;
+	waitpid(pid, NULL, 0);
+	out[len] = 0;
 }
 
 #endif

@@ -818,6 +818,34 @@ out:
 	close_fd(&fd);
 }
 
+/* The peer learns from a reset what the application has not read, as with any socket. */
+static void close_after(struct recv_test *s, const char *steps, int len, int err)
+{
+	char c;
+
+	run_steps(s, steps);
+	close_fd(&s->sk);
+	s->sk = -1;
+	errno = 0;
+	ASSERT_EQ(recv_timeout(s->peer, &c, 1, 0, IO_TIMEOUT_SEC), len, "recv");
+	ASSERT_EQ(errno, err, "errno");
+}
+
+static void close_read(struct recv_test *s)
+{
+	close_after(s, "D100 P200 R100 -200", 0, 0);
+}
+
+static void close_unread(struct recv_test *s)
+{
+	close_after(s, "D100 P200 -100", -1, ECONNRESET);
+}
+
+static void close_unread_left(struct recv_test *s)
+{
+	close_after(s, "P200 L", -1, ECONNRESET);
+}
+
 static const struct {
 	const char *name;
 	const char *steps;
@@ -955,6 +983,9 @@ static const struct {
 	{ "parser_errors",	.run = parser_errors, .ready = true },
 	{ "egress_failed",	.run = egress_failed },
 	{ "disconnect",		.run = disconnect, .ready = true },
+	{ "close_read",		.run = close_read },
+	{ "close_unread",	.run = close_unread },
+	{ "close_unread_left",	.run = close_unread_left },
 };
 
 static void run_once(int i, int family, bool direct)
