@@ -833,7 +833,7 @@ static void close_after(struct recv_test *s, const char *steps, int len, int err
 
 static void close_read(struct recv_test *s)
 {
-	close_after(s, "D100 P200 R100 -200", 0, 0);
+	close_after(s, "D100 P200 -200", 0, 0);
 }
 
 static void close_unread(struct recv_test *s)
