@@ -179,6 +179,7 @@ static void invent(struct recv_test *s, char *what)
 struct sequence {
 	int family;
 	bool parser;
+	bool hasty;
 	int n;
 	char steps[STEPS_MAX][24];
 	char text[STEPS_MAX * 24];
@@ -241,6 +242,7 @@ static bool begin(struct recv_test *s, struct sequence *seq)
 	s->quiet = true;
 	s->ready = strchr(letters, 'r');
 	s->unheld = !strchr(letters, 'h');
+	s->hasty = seq->hasty;
 	begin_faults(s);
 	return true;
 }
@@ -297,6 +299,22 @@ static void shorten(struct recv_test *s, struct sequence *seq)
 	for (i = seq->n - 1; i >= 0; i--)
 		if (!run_without(s, seq, i))
 			remove_step(seq, i);
+}
+
+/* With short waits, as most of what fails is waited for in vain. What fails because of
+ * them is shortened again.
+ */
+static void shorten_quickly(struct recv_test *s, struct sequence *seq)
+{
+	struct sequence whole = *seq;
+
+	seq->hasty = !strchr(letters, 'f');
+	shorten(s, seq);
+	seq->hasty = false;
+	if (!run_without(s, seq, -1))
+		return;
+	*seq = whole;
+	shorten(s, seq);
 	if (run_without(s, seq, -1))
 		printf("# it does not fail each time\n");
 }
@@ -314,7 +332,7 @@ static bool fuzz(struct recv_test *s, __u64 nr, bool parser)
 	printf("# sequence %llu, %s, %s: %s\n# fails: %s\n", nr,
 	       seq.family == AF_INET ? "IPv4" : "IPv6", parser ? "parser" : "no parser",
 	       s->diff, seq.text);
-	shorten(s, &seq);
+	shorten_quickly(s, &seq);
 	printf("# shortened: { .steps = \"%s\", .ready = true%s }: %s\n", seq.text,
 	       parser ? "" : ", .no_parser = true", s->diff);
 	return false;

@@ -672,6 +672,15 @@ static void reset(struct recv_test *s)
 	ASSERT_EQ(recv(s->sk, s->pend, 1, MSG_DONTWAIT), 0, "end of file");
 }
 
+/* As long as no ACK comes, the sender keeps what it sent, and FIN is not merged with it. */
+static void fin_alone(struct recv_test *s)
+{
+	int zero = 0;
+
+	xsetsockopt(s->sk, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof(zero));
+	run_steps(s, "P100 P1000/400 F -100 E");
+}
+
 /* MSG_PEEK where SO_PEEK_OFF says, MSG_TRUNC without a buffer */
 static void peek_trunc(struct recv_test *s)
 {
@@ -964,6 +973,7 @@ static const struct {
 
 	/* the end */
 	{ "fin_cut",		"P100 P1000/400 F -100 E", .ready = true },
+	{ "fin_alone",		.run = fin_alone, .ready = true },
 	{ "reset",		.run = reset },
 	{ "timed_out",		.run = timed_out },
 
