@@ -45,6 +45,21 @@ static unsigned int rnd(unsigned int below)
 
 static const char *letters = "brhwkl";
 
+static bool multishot;
+
+static bool has_multishot(void)
+{
+	int n, fds[2];
+	char c;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
+		return false;
+	n = write(fds[1], "x", 1) == 1 ? uring_read(fds[0], &c, 1, true) : 0;
+	close(fds[0]);
+	close(fds[1]);
+	return n == 1;
+}
+
 /* Is the step one that says something in this state? Sequences get there by
  * chance, or by having lost steps.
  */
@@ -143,7 +158,7 @@ static void invent(struct recv_test *s, char *what)
 		sprintf(what, "/%d", left > 0 && rnd(2) ? 1 + rnd(left) : left);
 		break;
 	case 9 ... 10:
-		sprintf(what, "%c%d", "---~sumz"[rnd(all_ways ? 8 : 4)],
+		sprintf(what, "%c%d", "---~szum"[rnd(all_ways ? 7 + multishot : 4)],
 			all > 0 && rnd(2) ? 1 + rnd(all) : all);
 		break;
 	case 11:
@@ -411,7 +426,7 @@ static void *read_all(void *arg)
 
 	while (poll(&pfd, 1, 1000 * READ_TIMEOUT_SEC * (1 + t->s->patience)) == 1) {
 		n = read_by(t->s->sk, buf, 1 + rnd_of(&state, sizeof(buf)),
-			    "--sum"[rnd_of(&state, 5)]);
+			    "--sum"[rnd_of(&state, 4 + multishot)]);
 		if (!n || (n < 0 && errno != EAGAIN) || (n > 0 && !as_sent(t, buf, n)))
 			break;
 		if (n > 0)
@@ -503,6 +518,7 @@ void test_sockmap_fuzz(void)
 
 	if (env && sscanf(env, "%d,%llu,%15s", &seconds, &nr, given) == 3)
 		letters = given;
+	multishot = has_multishot();
 	if (test__start_subtest("sequences"))
 		fuzz_for(seconds, nr);
 	if (test__start_subtest("threads"))
