@@ -8,6 +8,7 @@
 
 #include "netdev_test.h"
 #include "verifier_refuses.h"
+#include "bpftool_link.h"
 #include "netdev_nl.h"
 #include "progs/test_netdev_iter.h"
 #include "test_netdev_iter.skel.h"
@@ -440,6 +441,28 @@ static void link_fdinfo(struct iters *t)
 	bpf_link__destroy(link);
 }
 
+static void link_bpftool(struct iters *t)
+{
+	unsigned long long cookie = t->ns[1].cookie;
+	char said[4096], want[128];
+	struct bpf_link *link;
+
+	link = attach_to(t->skel->progs.seq_netdev, t->ns[1].fd, t->dev[1][0]);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	bpftool_link_show(link, false, said, sizeof(said));
+	snprintf(want, sizeof(want), "target_name netdev  netns_cookie %llu  ", cookie);
+	ASSERT_HAS_SUBSTR(said, want, "namespace");
+	snprintf(want, sizeof(want), "  ifindex %u  ", t->dev[1][0]);
+	ASSERT_HAS_SUBSTR(said, want, "device");
+	bpftool_link_show(link, true, said, sizeof(said));
+	snprintf(want, sizeof(want), "\"target_name\":\"netdev\",\"netns_cookie\":%llu,", cookie);
+	ASSERT_HAS_SUBSTR(said, want, "namespace");
+	snprintf(want, sizeof(want), "\"ifindex\":%u", t->dev[1][0]);
+	ASSERT_HAS_SUBSTR(said, want, "device");
+	bpf_link__destroy(link);
+}
+
 /* ---- I2: exactly once -------------------------------------------------------- */
 
 /* A walk over all devices that stands still after one of them: the next is known
@@ -764,6 +787,7 @@ static const struct {
 	{ "netns_gone", netns_gone },
 	{ "bad_links", bad_links },
 	{ "link_fdinfo", link_fdinfo },
+	{ "link_bpftool", link_bpftool },
 	{ "moved", moved },
 	{ "renamed", renamed },
 	{ "device_destroyed", device_destroyed },

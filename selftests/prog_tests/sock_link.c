@@ -22,6 +22,7 @@
 #include "sockmap_helpers.h"
 #include "trace_helpers.h"
 #include "fault_inject.h"
+#include "bpftool_link.h"
 #include "test_sock_link.skel.h"
 #include "test_sock_link_add.skel.h"
 
@@ -335,6 +336,61 @@ static void info(void)
 out:
 	bpf_link__destroy(link);
 	close_pair(sk, peer);
+}
+
+static void bpftool_says(const struct bpf_link *link, bool json, const char *fmt, ...)
+{
+	char said[4096], want[256];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(want, sizeof(want), fmt, args);
+	va_end(args);
+	bpftool_link_show(link, json, said, sizeof(said));
+	ASSERT_HAS_SUBSTR(said, want, json ? "bpftool -j link show" : "bpftool link show");
+}
+
+static void bpftool(void)
+{
+	struct bpf_link *link = NULL, *other = NULL;
+	unsigned long long cookie;
+	struct bpf_link_info info;
+	int sk, peer, server = -1;
+	__u32 ns;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	link = attach(skel->progs.prog_drop, sk, BPF_F_SOCK_ZEROCOPY);
+	server = socket_loopback(AF_INET, SOCK_STREAM);
+	other = attach(skel->progs.prog_parser, server, BPF_F_SOCK_INHERIT);
+	if (!link || !other)
+		goto out;
+	info = link_info(link);
+	cookie = info.sock.cookie;
+	ns = info.sock.netns_ino;
+	bpftool_says(link, false, "%u: sock  prog %u  ", info.id, info.prog_id);
+	bpftool_says(link, false, "\tcookie %llu  netns_ino %u  attach_type ", cookie, ns);
+	bpftool_says(link, false, "attach_type sk_skb_stream_verdict  zerocopy  sockets 1");
+	bpftool_says(link, true, "{\"id\":%u,\"type\":\"sock\",\"prog_id\":%u,", info.id,
+		     info.prog_id);
+	bpftool_says(link, true, "\"cookie\":%llu,\"netns_ino\":%u,", cookie, ns);
+	bpftool_says(link, true, "\"attach_type\":\"sk_skb_stream_verdict\",\"flags\":");
+	bpftool_says(link, true, ",\"flags\":[\"zerocopy\"],\"sockets\":1");
+	bpftool_says(other, false, "attach_type sk_skb_stream_parser  inherit  sockets 1");
+	bpftool_says(other, true, "\"flags\":[\"inherit\"]");
+
+	ASSERT_OK(bpf_link__detach(other), "detach");
+	bpftool_says(other, false, "  detached  attach_type sk_skb_stream_parser  ");
+	bpftool_says(other, true, "\"state\":\"detached\"");
+	close_fd(&sk);
+	bpftool_says(link, false, "\n\tclosed  attach_type sk_skb_stream_verdict  ");
+	bpftool_says(link, true, "\"state\":\"closed\"");
+out:
+	bpf_link__destroy(other);
+	bpf_link__destroy(link);
+	close_pair(sk, peer);
+	if (server >= 0)
+		close(server);
 }
 
 /* What the peer writes to a page after it has sent it reaches the reader if the
@@ -1780,6 +1836,7 @@ static const struct {
 	{ "update",		update },
 	{ "update_refused",	update_refused },
 	{ "info",		info },
+	{ "bpftool",		bpftool },
 	{ "zerocopy",		zerocopy },
 	{ "close_socket",	close_socket },
 	{ "slot_taken",		slot_taken },

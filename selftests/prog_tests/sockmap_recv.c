@@ -502,6 +502,32 @@ static void lowat(struct recv_test *s)
 	ASSERT_TRUE(is_readable(s->sk), "readable with 1200 bytes");
 }
 
+/* It is enough once less is asked for, with a part of another record or without. */
+static void lowat_lowered(struct recv_test *s)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+	int low = 250, ep = epoll_create1(0);
+
+	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+	if (!ASSERT_GE(ep, 0, "epoll_create1") ||
+	    !ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, s->sk, &ev), "epoll_ctl"))
+		goto out;
+	run_steps(s, "P100 P100");
+	low = 201;
+	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "events for less than is asked for");
+	low = 200;
+	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 1, "events for all that is asked for");
+	run_steps(s, "P300/100");
+	low = 100;
+	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 1, "events beside a part of a record");
+	run_steps(s, "/200");
+out:
+	close(ep);
+}
+
 /* An event for what can be read, none for what cannot */
 static void edge(struct recv_test *s)
 {
@@ -792,6 +818,34 @@ out:
 	close_fd(&fd);
 }
 
+/* The peer learns from a reset what the application has not read, as with any socket. */
+static void close_after(struct recv_test *s, const char *steps, int len, int err)
+{
+	char c;
+
+	run_steps(s, steps);
+	close_fd(&s->sk);
+	s->sk = -1;
+	errno = 0;
+	ASSERT_EQ(recv_timeout(s->peer, &c, 1, 0, IO_TIMEOUT_SEC), len, "recv");
+	ASSERT_EQ(errno, err, "errno");
+}
+
+static void close_read(struct recv_test *s)
+{
+	close_after(s, "D100 P200 -200", 0, 0);
+}
+
+static void close_unread(struct recv_test *s)
+{
+	close_after(s, "D100 P200 -100", -1, ECONNRESET);
+}
+
+static void close_unread_left(struct recv_test *s)
+{
+	close_after(s, "P200 L", -1, ECONNRESET);
+}
+
 static const struct {
 	const char *name;
 	const char *steps;
@@ -918,6 +972,7 @@ static const struct {
 	{ "leave_blocked",	.run = leave_blocked },
 	{ "interrupted",	.run = interrupted },
 	{ "lowat",		.run = lowat },
+	{ "lowat_lowered",	.run = lowat_lowered },
 	{ "edge",		.run = edge },
 	{ "sigio",		.run = sigio },
 	{ "listener",		.run = listener },
@@ -928,6 +983,9 @@ static const struct {
 	{ "parser_errors",	.run = parser_errors, .ready = true },
 	{ "egress_failed",	.run = egress_failed },
 	{ "disconnect",		.run = disconnect, .ready = true },
+	{ "close_read",		.run = close_read },
+	{ "close_unread",	.run = close_unread },
+	{ "close_unread_left",	.run = close_unread_left },
 };
 
 static void run_once(int i, int family, bool direct)

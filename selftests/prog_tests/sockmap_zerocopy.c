@@ -16,6 +16,8 @@
 
 struct zc_test {
 	struct test_sockmap_zerocopy *skel;
+	bool direct;		/* the program by a link, not by the map */
+	struct bpf_link *link;
 	int map;
 	int sk;			/* in slot 0 of the map */
 	int peer;
@@ -23,9 +25,10 @@ struct zc_test {
 	int other_peer;
 };
 
-static bool zc_setup(struct zc_test *t, int family)
+static bool zc_setup(struct zc_test *t, int family, bool direct)
 {
 	memset(t, 0, sizeof(*t));
+	t->direct = direct;
 	t->skel = test_sockmap_zerocopy__open_and_load();
 	if (!ASSERT_OK_PTR(t->skel, "open_and_load"))
 		return false;
@@ -40,6 +43,7 @@ static void zc_cleanup(struct zc_test *t)
 	close(t->peer);
 	close(t->other);
 	close(t->other_peer);
+	bpf_link__destroy(t->link);
 	test_sockmap_zerocopy__destroy(t->skel);
 }
 
@@ -84,10 +88,20 @@ static bool set_zerocopy(int fd)
 	return !xsetsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one));
 }
 
+/* Only redirects need the map then. */
+static bool join_directly(struct zc_test *t)
+{
+	t->link = bpf_program__attach_sock(t->skel->progs.prog_msg, t->sk, NULL);
+	return ASSERT_OK_PTR(t->link, "attach_sock") &&
+	       !xbpf_map_update_elem(t->map, &u32(1), &u64(t->other), BPF_ANY);
+}
+
 static bool join(struct zc_test *t)
 {
 	int prog = bpf_program__fd(t->skel->progs.prog_msg);
 
+	if (t->direct)
+		return join_directly(t);
 	return !xbpf_prog_attach(prog, t->map, BPF_SK_MSG_VERDICT, 0) &&
 	       !add_to_sockmap(t->map, t->sk, t->other);
 }
@@ -276,25 +290,35 @@ static const struct {
 	{ "splice",		sent_by_splice },
 };
 
-static void zc_run(int i, int family)
+static void zc_run(int i, int family, bool direct)
 {
 	struct zc_test t;
 
-	if (zc_setup(&t, family))
+	if (zc_setup(&t, family, direct))
 		zc_tests[i].run(&t);
 	zc_cleanup(&t);
 }
 
-void test_sockmap_zerocopy(void)
+static void zc_run_all(bool direct)
 {
 	char name[64];
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(zc_tests); i++) {
 		if (test__start_subtest(zc_tests[i].name))
-			zc_run(i, AF_INET);
+			zc_run(i, AF_INET, direct);
 		snprintf(name, sizeof(name), "%s_v6", zc_tests[i].name);
 		if (test__start_subtest(name))
-			zc_run(i, AF_INET6);
+			zc_run(i, AF_INET6, direct);
 	}
+}
+
+void test_sockmap_zerocopy(void)
+{
+	zc_run_all(false);
+}
+
+void test_sock_link_zerocopy(void)
+{
+	zc_run_all(true);
 }

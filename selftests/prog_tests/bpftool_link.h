@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What bpftool tells of a link */
+#ifndef __BPFTOOL_LINK_H
+#define __BPFTOOL_LINK_H
+
+#include <sys/wait.h>
+
+#include "test_progs.h"
+
+/* Of the tree's own build; its flavors are a folder below */
+#define BPFTOOL "tools/sbin/bpftool"
+
+static inline __u32 bpftool_link_id(const struct bpf_link *link)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+
+	ASSERT_OK(bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len), "link info");
+	return info.id;
+}
+
+/* In @out, "" if there is no bpftool. What it exits with says nothing: where one link is
+ * asked for, that is an errno of before. The guest may have no shell, which
+ * bpftool_helpers.h needs.
+ */
+static inline void bpftool_link_show(const struct bpf_link *link, bool json, char *out,
+				     int size)
+{
+	char id[16], *argv[] = { "bpftool", "link", "show", "id", id, json ? "-j" : NULL, NULL };
+	int fds[2], n, len = 0;
+	pid_t pid;
+
+	*out = 0;
+	snprintf(id, sizeof(id), "%u", bpftool_link_id(link));
+	if (!ASSERT_OK(pipe(fds), "pipe"))
+		return;
+	pid = fork();
+	if (!pid) {
+		dup2(fds[1], STDOUT_FILENO);
+		execv("./" BPFTOOL, argv);
+		execv("../" BPFTOOL, argv);
+		_exit(127);
+	}
+	close(fds[1]);
+	while ((n = read(fds[0], out + len, size - 1 - len)) > 0)
+		len += n;
+	close(fds[0]);
+	waitpid(pid, NULL, 0);
+	out[len] = 0;
+}
+
+#endif
