@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What bpftool tells of a link */
+/* What the kernel, and bpftool, tell of a link */
 #ifndef __BPFTOOL_LINK_H
 #define __BPFTOOL_LINK_H
 
@@ -10,13 +10,13 @@
 /* Of the tree's own build; its flavors are a folder below */
 #define BPFTOOL "tools/sbin/bpftool"
 
-static inline __u32 bpftool_link_id(const struct bpf_link *link)
+static inline struct bpf_link_info link_info(const struct bpf_link *link)
 {
 	struct bpf_link_info info = {};
 	__u32 len = sizeof(info);
 
 	ASSERT_OK(bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len), "link info");
-	return info.id;
+	return info;
 }
 
 /* In @out, "" if there is no bpftool. What it exits with says nothing: where one link is
@@ -31,7 +31,7 @@ static inline void bpftool_link_show(const struct bpf_link *link, bool json, cha
 	pid_t pid;
 
 	*out = 0;
-	snprintf(id, sizeof(id), "%u", bpftool_link_id(link));
+	snprintf(id, sizeof(id), "%u", link_info(link).id);
 	if (!ASSERT_OK(pipe(fds), "pipe"))
 		return;
 	pid = fork();

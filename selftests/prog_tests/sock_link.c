@@ -61,15 +61,6 @@ static int refused(struct bpf_program *prog, int fd, __u32 flags)
 	return err;
 }
 
-static struct bpf_link_info link_info(struct bpf_link *link)
-{
-	struct bpf_link_info info = {};
-	__u32 len = sizeof(info);
-
-	ASSERT_OK(bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len), "link info");
-	return info;
-}
-
 /* A record of @len bytes, as sockmap_records.h has it */
 static bool send_record(int fd, char action, int len)
 {
@@ -338,16 +329,23 @@ out:
 	close_pair(sk, peer);
 }
 
-static void bpftool_says(const struct bpf_link *link, bool json, const char *fmt, ...)
+/* In what bpftool printed last */
+static char bpftool_said[4096];
+
+static void has_said(const char *fmt, ...)
 {
-	char said[4096], want[256];
+	char want[256];
 	va_list args;
 
 	va_start(args, fmt);
 	vsnprintf(want, sizeof(want), fmt, args);
 	va_end(args);
-	bpftool_link_show(link, json, said, sizeof(said));
-	ASSERT_HAS_SUBSTR(said, want, json ? "bpftool -j link show" : "bpftool link show");
+	ASSERT_HAS_SUBSTR(bpftool_said, want, "bpftool link show");
+}
+
+static void bpftool_show(const struct bpf_link *link, bool json)
+{
+	bpftool_link_show(link, json, bpftool_said, sizeof(bpftool_said));
 }
 
 static void bpftool(void)
@@ -368,23 +366,30 @@ static void bpftool(void)
 	info = link_info(link);
 	cookie = info.sock.cookie;
 	ns = info.sock.netns_ino;
-	bpftool_says(link, false, "%u: sock  prog %u  ", info.id, info.prog_id);
-	bpftool_says(link, false, "\tcookie %llu  netns_ino %u  attach_type ", cookie, ns);
-	bpftool_says(link, false, "attach_type sk_skb_stream_verdict  zerocopy  sockets 1");
-	bpftool_says(link, true, "{\"id\":%u,\"type\":\"sock\",\"prog_id\":%u,", info.id,
-		     info.prog_id);
-	bpftool_says(link, true, "\"cookie\":%llu,\"netns_ino\":%u,", cookie, ns);
-	bpftool_says(link, true, "\"attach_type\":\"sk_skb_stream_verdict\",\"flags\":");
-	bpftool_says(link, true, ",\"flags\":[\"zerocopy\"],\"sockets\":1");
-	bpftool_says(other, false, "attach_type sk_skb_stream_parser  inherit  sockets 1");
-	bpftool_says(other, true, "\"flags\":[\"inherit\"]");
+	bpftool_show(link, false);
+	has_said("%u: sock  prog %u  ", info.id, info.prog_id);
+	has_said("\tcookie %llu  netns_ino %u  attach_type ", cookie, ns);
+	has_said("attach_type sk_skb_stream_verdict  zerocopy  sockets 1");
+	bpftool_show(link, true);
+	has_said("{\"id\":%u,\"type\":\"sock\",\"prog_id\":%u,", info.id, info.prog_id);
+	has_said("\"cookie\":%llu,\"netns_ino\":%u,", cookie, ns);
+	has_said("\"attach_type\":\"sk_skb_stream_verdict\",\"flags\":");
+	has_said(",\"flags\":[\"zerocopy\"],\"sockets\":1");
+	bpftool_show(other, false);
+	has_said("attach_type sk_skb_stream_parser  inherit  sockets 1");
+	bpftool_show(other, true);
+	has_said("\"flags\":[\"inherit\"]");
 
 	ASSERT_OK(bpf_link__detach(other), "detach");
-	bpftool_says(other, false, "  detached  attach_type sk_skb_stream_parser  ");
-	bpftool_says(other, true, "\"state\":\"detached\"");
+	bpftool_show(other, false);
+	has_said("  detached  attach_type sk_skb_stream_parser  ");
+	bpftool_show(other, true);
+	has_said("\"state\":\"detached\"");
 	close_fd(&sk);
-	bpftool_says(link, false, "\n\tclosed  attach_type sk_skb_stream_verdict  ");
-	bpftool_says(link, true, "\"state\":\"closed\"");
+	bpftool_show(link, false);
+	has_said("\n\tclosed  attach_type sk_skb_stream_verdict  ");
+	bpftool_show(link, true);
+	has_said("\"state\":\"closed\"");
 out:
 	bpf_link__destroy(other);
 	bpf_link__destroy(link);

@@ -9,6 +9,7 @@
 #include "sockmap_recv.h"
 
 #define RACE_MS 200
+#define RACE_ROUNDS 500	/* at least: the machine may be slow */
 #define RING_RECORD 3000
 
 static void run_steps(struct recv_test *s, const char *steps)
@@ -409,8 +410,9 @@ static void *write_in_thread(void *arg)
 static void race(struct recv_test *s, char how)
 {
 	const char *env = getenv("SOCKMAP_RACE");
+	int len = 5000, rounds = 0;
 	struct racer r = {};
-	int len = 5000;
+	bool won = false;
 	__u8 buf[5000];
 	__u64 until;
 
@@ -430,9 +432,8 @@ static void race(struct recv_test *s, char how)
 		/* Where CPUs take turns, it is now the attacker's */
 		usleep(1);
 		while (recv(s->sk, buf, len, MSG_DONTWAIT) == len)
-			if (!same(s, buf[2], 'P', "action of what was delivered"))
-				until = 0;
-	} while (now_ms() < until);
+			won |= !same(s, buf[2], 'P', "action of what was delivered");
+	} while (!won && (++rounds < RACE_ROUNDS || now_ms() < until));
 	same(s, s->skel->bss->judged, s->judged, "judged records");
 	r.stop = true;
 	pthread_join(r.thread, NULL);
@@ -671,6 +672,15 @@ static void reset(struct recv_test *s)
 	ASSERT_EQ(recv(s->sk, s->pend, 1, MSG_DONTWAIT), 0, "end of file");
 }
 
+/* As long as no ACK comes, the sender keeps what it sent, and FIN is not merged with it. */
+static void fin_alone(struct recv_test *s)
+{
+	int zero = 0;
+
+	xsetsockopt(s->sk, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof(zero));
+	run_steps(s, "P100 P1000/400 F -100 E");
+}
+
 /* MSG_PEEK where SO_PEEK_OFF says, MSG_TRUNC without a buffer */
 static void peek_trunc(struct recv_test *s)
 {
@@ -846,6 +856,285 @@ static void close_unread_left(struct recv_test *s)
 	close_after(s, "P200 L", -1, ECONNRESET);
 }
 
+/* A socket of which only what it sends is judged receives as a plain one: what is asked
+ * of it is asked of one of each, and the answers are the same.
+ */
+struct answers {
+	int n;
+	struct {
+		const char *what;
+		long value;
+	} of[32];
+};
+
+static void answer(struct answers *a, const char *what, long value)
+{
+	if (a->n < ARRAY_SIZE(a->of)) {
+		a->of[a->n].what = what;
+		a->of[a->n++].value = value;
+	}
+}
+
+static void answer_err(struct answers *a, const char *what, long ret)
+{
+	answer(a, what, ret < 0 ? -errno : ret);
+}
+
+/* A map for what it sends, or a link */
+static bool judge_sent(struct recv_test *s, int *map)
+{
+	struct bpf_program *prog = s->skel->progs.prog_msg;
+
+	if (s->direct) {
+		s->links[0][0] = bpf_program__attach_sock(prog, s->sk, NULL);
+		return ASSERT_OK_PTR(s->links[0][0], "attach_sock");
+	}
+	*map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "msg_only", 4, 4, 1, NULL);
+	return ASSERT_OK_FD(*map, "create map") &&
+	       !xbpf_prog_attach(bpf_program__fd(prog), *map, BPF_SK_MSG_VERDICT, 0) &&
+	       !xbpf_map_update_elem(*map, &u32(0), &u64(s->sk), BPF_ANY);
+}
+
+static void as_plain(struct recv_test *s, void (*ask)(struct recv_test *s, struct answers *a))
+{
+	struct answers plain = {}, msg_only = {};
+	int i, family = s->family, map = -1;
+	bool direct = s->direct;
+
+	if (!step(s, "L"))
+		return;
+	ask(s, &plain);
+	close_sockets(s);
+	if (!setup(s, family, true, direct) || !step(s, "L") || !judge_sent(s, &map))
+		goto out;
+	ask(s, &msg_only);
+	ASSERT_EQ(msg_only.n, plain.n, "answers");
+	for (i = 0; i < plain.n && i < msg_only.n; i++)
+		ASSERT_EQ(msg_only.of[i].value, plain.of[i].value, plain.of[i].what);
+out:
+	if (map >= 0)
+		close(map);
+}
+
+/* @len bytes come; they may be too few to be readable. */
+static void come(struct recv_test *s, int len)
+{
+	static const __u8 buf[1000];
+
+	s->held = rx_queue(s, s->sk) + len;
+	xsend(s->peer, buf, len, 0);
+	received(s);
+}
+
+static int events_of(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN | POLLPRI | POLLRDHUP };
+
+	poll(&pfd, 1, 0);
+	return pfd.revents;
+}
+
+static int unread(int fd)
+{
+	int n = -1;
+
+	return ioctl(fd, FIONREAD, &n) ? -errno : n;
+}
+
+/* The bytes read, and those left as TCP_INQ says, in thousands */
+static long recv_inq(int fd, int len)
+{
+	char control[CMSG_SPACE(sizeof(int))], buf[1000];
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	int one = 1, zero = 0, inq = -1;
+	struct cmsghdr *c;
+	long n;
+
+	xsetsockopt(fd, IPPROTO_TCP, TCP_INQ, &one, sizeof(one));
+	n = recvmsg(fd, &msg, MSG_DONTWAIT);
+	c = CMSG_FIRSTHDR(&msg);
+	if (n >= 0 && c && c->cmsg_type == TCP_CM_INQ)
+		memcpy(&inq, CMSG_DATA(c), sizeof(inq));
+	xsetsockopt(fd, IPPROTO_TCP, TCP_INQ, &zero, sizeof(zero));
+	return n + 1000 * inq;
+}
+
+static void ask_reads(struct recv_test *s, struct answers *a)
+{
+	__u8 buf[1000];
+	int off = 10;
+
+	answer(a, "events of nothing", events_of(s->sk));
+	answer(a, "FIONREAD of nothing", unread(s->sk));
+	answer_err(a, "recv() of nothing", recv(s->sk, buf, 100, MSG_DONTWAIT));
+	come(s, 500);
+	answer(a, "events", events_of(s->sk));
+	answer(a, "FIONREAD", unread(s->sk));
+	answer_err(a, "peek", recv(s->sk, buf, 1000, MSG_PEEK | MSG_DONTWAIT));
+	answer_err(a, "SO_PEEK_OFF",
+		   setsockopt(s->sk, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off)));
+	answer_err(a, "peek there", recv(s->sk, buf, 1000, MSG_PEEK | MSG_DONTWAIT));
+	answer_err(a, "discard", recv(s->sk, NULL, 100, MSG_TRUNC | MSG_DONTWAIT));
+	answer(a, "TCP_INQ", recv_inq(s->sk, 100));
+	answer_err(a, "splice()", splice_read(s->sk, buf, 100, MSG_DONTWAIT));
+	answer_err(a, "io_uring", uring_read(s->sk, buf, 100, false));
+	answer_err(a, "multishot", uring_read(s->sk, buf, 50, true));
+	answer_err(a, "recv()", recv(s->sk, buf, 1000, MSG_DONTWAIT));
+	answer_err(a, "splice() of nothing", splice_read(s->sk, buf, 100, MSG_DONTWAIT));
+	answer_err(a, "io_uring of nothing", uring_read(s->sk, buf, 100, false));
+	come(s, 100);
+	shutdown(s->peer, SHUT_WR);
+	answer_err(a, "all and more", recv(s->sk, buf, 200, MSG_WAITALL));
+	answer(a, "events at the end", events_of(s->sk));
+	answer_err(a, "recv() at the end", recv(s->sk, buf, 100, 0));
+}
+
+static void answer_read(struct answers *a, struct reader *r, const char *what)
+{
+	pthread_join(r->thread, NULL);
+	answer(a, what, r->ret < 0 ? -r->err : r->ret);
+}
+
+/* The socket can send again: that wakes who waits to receive, too. */
+static void make_room(struct recv_test *s, struct reader *r)
+{
+	struct pollfd pfd = { .fd = s->sk, .events = POLLOUT };
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
+	static __u8 buf[100000];
+
+	while (poll(&pfd, 1, 1) == 0 && look_again(until))
+		recv(s->peer, buf, sizeof(buf), MSG_DONTWAIT);
+	until = now_ms() + 100;
+	while (!sleeps(r->tid) && look_again(until))
+		;
+}
+
+static void ask_waits(struct recv_test *s, struct answers *a)
+{
+	struct sigaction sa = { .sa_handler = catch }, old;
+	static struct reader r;
+	static __u8 buf[100000];
+	int size = 65536;
+
+	xsetsockopt(s->sk, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	while (send(s->sk, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+	if (!start_reader(s, &r, 100, 0))
+		return;
+	make_room(s, &r);
+	xsend(s->peer, buf, 100, 0);
+	answer_read(a, &r, "recv() while there is room to send");
+
+	if (!start_reader(s, &r, 300, MSG_WAITALL))
+		return;
+	xsend(s->peer, buf, 100, 0);
+	xsend(s->peer, buf, 200, 0);
+	answer_read(a, &r, "recv(MSG_WAITALL)");
+
+	if (!start_reader_by(s, &r, 100, 0, splice_read))
+		return;
+	xsend(s->peer, buf, 100, 0);
+	answer_read(a, &r, "splice()");
+
+	sigaction(SIGUSR1, &sa, &old);
+	if (start_reader(s, &r, 100, 0)) {
+		pthread_kill(r.thread, SIGUSR1);
+		answer_read(a, &r, "recv() and a signal");
+	}
+	sigaction(SIGUSR1, &old, NULL);
+
+	if (!start_reader(s, &r, 100, 0))
+		return;
+	reset_by_peer(s);
+	answer_read(a, &r, "recv() and a reset");
+}
+
+static int signals(int sig)
+{
+	struct timespec none = {};
+	sigset_t set;
+	int n = 0;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	while (sigtimedwait(&set, NULL, &none) == sig)
+		n = 1;	/* they are not queued */
+	return n;
+}
+
+static void ask_events(struct recv_test *s, struct answers *a)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
+	int i, low = 150, ep = epoll_create1(0);
+	sigset_t set, old;
+	__u8 buf[1000];
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGIO);
+	sigaddset(&set, SIGURG);
+	pthread_sigmask(SIG_BLOCK, &set, &old);
+	fcntl(s->sk, F_SETOWN, getpid());
+	fcntl(s->sk, F_SETFL, O_ASYNC);
+	if (!ASSERT_GE(ep, 0, "epoll_create1") ||
+	    !ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, s->sk, &ev), "epoll_ctl"))
+		goto out;
+	for (i = 0; i < 3; i++) {
+		come(s, 100);
+		answer(a, "event", epoll_wait(ep, &ev, 1, 0));
+		answer(a, "no other", epoll_wait(ep, &ev, 1, 0));
+		answer(a, "SIGIO", signals(SIGIO));
+	}
+	recv(s->sk, buf, 300, MSG_DONTWAIT);
+	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+	come(s, 100);
+	answer(a, "event for less than SO_RCVLOWAT", epoll_wait(ep, &ev, 1, 0));
+	answer(a, "poll() for less than SO_RCVLOWAT", events_of(s->sk));
+	come(s, 100);
+	answer(a, "event for more", epoll_wait(ep, &ev, 1, 0));
+	answer(a, "poll() for more", events_of(s->sk));
+	recv(s->sk, buf, 200, MSG_DONTWAIT);
+	come(s, 100);
+	low = 100;
+	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+	answer(a, "event once it is lowered", epoll_wait(ep, &ev, 1, 0));
+	recv(s->sk, buf, 100, MSG_DONTWAIT);
+	signals(SIGIO);
+
+	s->held = rx_queue(s, s->sk) + 1;
+	xsend(s->peer, "x", 1, MSG_OOB);
+	received(s);
+	answer(a, "SIGURG", signals(SIGURG));
+	answer(a, "POLLPRI", events_of(s->sk));
+	answer_err(a, "MSG_OOB", recv(s->sk, buf, 1, MSG_OOB | MSG_DONTWAIT));
+out:
+	fcntl(s->sk, F_SETFL, 0);
+	signals(SIGIO);
+	signals(SIGURG);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	close(ep);
+}
+
+static void msg_only_reads(struct recv_test *s)
+{
+	as_plain(s, ask_reads);
+}
+
+static void msg_only_waits(struct recv_test *s)
+{
+	as_plain(s, ask_waits);
+}
+
+static void msg_only_events(struct recv_test *s)
+{
+	as_plain(s, ask_events);
+}
+
 static const struct {
 	const char *name;
 	const char *steps;
@@ -963,6 +1252,7 @@ static const struct {
 
 	/* the end */
 	{ "fin_cut",		"P100 P1000/400 F -100 E", .ready = true },
+	{ "fin_alone",		.run = fin_alone, .ready = true },
 	{ "reset",		.run = reset },
 	{ "timed_out",		.run = timed_out },
 
@@ -986,6 +1276,11 @@ static const struct {
 	{ "close_read",		.run = close_read },
 	{ "close_unread",	.run = close_unread },
 	{ "close_unread_left",	.run = close_unread_left },
+
+	/* only what it sends is judged */
+	{ "msg_only_reads",	.run = msg_only_reads },
+	{ "msg_only_waits",	.run = msg_only_waits },
+	{ "msg_only_events",	.run = msg_only_events },
 };
 
 static void run_once(int i, int family, bool direct)

@@ -62,7 +62,8 @@ struct recv_test {
 	bool astray;		/* what is to be judged does not begin with a record */
 	bool ready;		/* compare poll(), FIONREAD and recv() as well */
 	bool unheld;		/* and not rcv_nxt - copied_seq */
-	int patience;		/* HELD_TIMEOUT_SEC times this */
+	int patience;		/* waits take so many times longer */
+	bool hasty;		/* or are short */
 	/* the record under way */
 	__u8 rec[USHRT_MAX];
 	int rec_len;
@@ -148,6 +149,12 @@ static bool look_again(__u64 until)
 	return true;
 }
 
+/* When to give up waiting for what comes at once, or not at all */
+static __u64 give_up_at(struct recv_test *s, int seconds)
+{
+	return now_ms() + (s->hasty ? 0 : seconds * 1000 * (1 + s->patience));
+}
+
 /* rcv_nxt - copied_seq, as every kernel shows it */
 static int rx_queue(struct recv_test *s, int fd)
 {
@@ -184,7 +191,7 @@ static unsigned int bytes_received(int fd)
 /* Wait for what was to be judged. */
 static void judged(struct recv_test *s)
 {
-	__u64 until = now_ms() + HELD_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	__u64 until = give_up_at(s, HELD_TIMEOUT_SEC);
 
 	while (s->skel->bss->judged != s->judged && !s->failed && look_again(until))
 		;
@@ -230,7 +237,7 @@ static void check_ready(struct recv_test *s, int len, const char *when, __u64 un
  */
 static void check(struct recv_test *s, int len, const char *when)
 {
-	__u64 until = now_ms() + HELD_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	__u64 until = give_up_at(s, HELD_TIMEOUT_SEC);
 	unsigned int copied;
 	int held;
 
@@ -384,7 +391,7 @@ static int read_by(int fd, void *buf, int len, char how)
 /* Read @len bytes from @fd that must be those at @want */
 static bool read_bytes(struct recv_test *s, int fd, const void *want, int len, char how)
 {
-	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	__u64 until = give_up_at(s, READ_TIMEOUT_SEC);
 	static __u8 buf[STREAM_MAX];
 	int n, got = 0;
 
@@ -706,7 +713,7 @@ static bool send_record(struct recv_test *s, int len, char how)
 /* Wait for what was sent */
 static void received(struct recv_test *s)
 {
-	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	__u64 until = give_up_at(s, READ_TIMEOUT_SEC);
 	int want = s->held;
 
 	while (rx_queue(s, s->sk) < want && look_again(until))
@@ -718,7 +725,7 @@ static void received(struct recv_test *s)
  */
 static bool redirect_in(struct recv_test *s, int len)
 {
-	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	__u64 until = give_up_at(s, READ_TIMEOUT_SEC);
 	static __u8 buf[STREAM_MAX];
 	int unread, n;
 
@@ -887,7 +894,7 @@ static bool load(struct recv_test *s)
  */
 static bool close_map(struct recv_test *s)
 {
-	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000 * (1 + s->patience);
+	__u64 until = give_up_at(s, READ_TIMEOUT_SEC);
 	int err;
 
 	if (s->direct)

@@ -43,3 +43,9 @@ int prog_pass(struct __sk_buff *skb)
 {
 	return SK_PASS;
 }
+
+SEC("sk_msg")
+int prog_msg(struct sk_msg_md *msg)
+{
+	return SK_PASS;
+}
