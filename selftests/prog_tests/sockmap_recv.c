@@ -98,6 +98,23 @@ static bool sleeps(int tid)
 	return state == 'S';
 }
 
+/* -1 when it has ended */
+static int times_slept(int tid)
+{
+	char path[64], line[128];
+	int n = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", tid);
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	while (n < 0 && fgets(line, sizeof(line), f))
+		sscanf(line, "voluntary_ctxt_switches: %d", &n);
+	fclose(f);
+	return n;
+}
+
 struct reader {
 	pthread_t thread;
 	int (*read)(int fd, void *buf, int len, int flags);
@@ -174,14 +191,15 @@ static void wait_all(struct recv_test *s)
 {
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
 	static struct reader r;
-	int unread;
+	int slept;
 
 	if (!start_reader(s, &r, 300, MSG_WAITALL))
 		return;
+	slept = times_slept(r.tid);
 	new_record(s, 'P', 100);
 	send_record(s, 100, 0);
-	/* when it has read that, it goes on or returns */
-	while (!ioctl(s->sk, FIONREAD, &unread) && unread && look_again(until))
+	/* when it has read that, it sleeps again or returns */
+	while (times_slept(r.tid) == slept && look_again(until))
 		;
 	new_record(s, 'D', 100);
 	send_record(s, 100, 0);
@@ -1006,12 +1024,12 @@ static void make_room(struct recv_test *s, struct reader *r)
 {
 	struct pollfd pfd = { .fd = s->sk, .events = POLLOUT };
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
+	int slept = times_slept(r->tid);
 	static __u8 buf[100000];
 
 	while (poll(&pfd, 1, 1) == 0 && look_again(until))
 		recv(s->peer, buf, sizeof(buf), MSG_DONTWAIT);
-	until = now_ms() + 100;
-	while (!sleeps(r->tid) && look_again(until))
+	while (times_slept(r->tid) == slept && look_again(until))
 		;
 }
 
