@@ -847,6 +847,50 @@ out:
 	close_fd(&fd);
 }
 
+/* Another connection joins the map as soon as it is there, and is accepted when it has
+ * received something.
+ */
+static void before_accept(struct recv_test *s)
+{
+	struct bpf_link *link = NULL;
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	int cgroup, fd;
+
+	run_steps(s, "L");
+	close_fd(&s->sk);
+	close_fd(&s->peer);
+	s->sk = -1;
+	s->peer = -1;
+	s->copied = 0;
+	cgroup = test__join_cgroup("/sockmap_recv");
+	fd = socket_loopback(s->family, SOCK_STREAM);
+	if (!ASSERT_OK_FD(cgroup, "cgroup") || fd < 0 || xgetsockname(fd, sockaddr(&addr), &len) ||
+	    xbpf_prog_attach(bpf_program__fd(s->skel->progs.prog_parser), s->map,
+			     BPF_SK_SKB_STREAM_PARSER, 0) ||
+	    xbpf_prog_attach(bpf_program__fd(s->skel->progs.prog_verdict), s->map,
+			     BPF_SK_SKB_STREAM_VERDICT, 0))
+		goto out;
+	link = bpf_program__attach_cgroup(s->skel->progs.prog_sockops, cgroup);
+	s->peer = xsocket(s->family, SOCK_STREAM, 0);
+	if (!ASSERT_OK_PTR(link, "attach_cgroup") || s->peer < 0 ||
+	    xconnect(s->peer, sockaddr(&addr), len))
+		goto out;
+	s->joined = true;
+	new_record(s, 'D', 100);
+	if (!send_record(s, 100, 0))
+		goto out;
+	s->sk = accept_timeout(fd, NULL, NULL, IO_TIMEOUT_SEC);
+	if (!ASSERT_OK_FD(s->sk, "accept"))
+		goto out;
+	check(s, INT_MAX, "accept()");
+	run_steps(s, "P50 P1000/400 -50 /600 -1000");
+out:
+	bpf_link__destroy(link);
+	close_fd(&fd);
+	close_fd(&cgroup);
+}
+
 /* The peer learns from a reset what the application has not read, as with any socket. */
 static void close_after(struct recv_test *s, const char *steps, int len, int err)
 {
@@ -1292,6 +1336,7 @@ static const struct {
 	{ "parser_errors",	.run = parser_errors, .ready = true },
 	{ "egress_failed",	.run = egress_failed },
 	{ "disconnect",		.run = disconnect, .ready = true },
+	{ "before_accept",	.run = before_accept, .ready = true },
 	{ "close_read",		.run = close_read },
 	{ "close_unread",	.run = close_unread },
 	{ "close_unread_left",	.run = close_unread_left },

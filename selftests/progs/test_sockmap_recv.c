@@ -44,6 +44,17 @@ int prog_pass(struct __sk_buff *skb)
 	return SK_PASS;
 }
 
+/* Connections join the map before they are accepted. */
+SEC("sockops")
+int prog_sockops(struct bpf_sock_ops *skops)
+{
+	int slot = 0;
+
+	if (skops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		bpf_sock_map_update(skops, &sock_map, &slot, BPF_ANY);
+	return 1;
+}
+
 SEC("sk_msg")
 int prog_msg(struct sk_msg_md *msg)
 {
