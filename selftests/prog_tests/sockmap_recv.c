@@ -691,6 +691,28 @@ static void reset(struct recv_test *s)
 	ASSERT_EQ(recv(s->sk, s->pend, 1, MSG_DONTWAIT), 0, "end of file");
 }
 
+/* Who has shut down reading finds the end of file, and before it what comes nevertheless. */
+static void shutdown_read(struct recv_test *s)
+{
+	static struct reader r;
+
+	if (!start_reader(s, &r, 100, 0))
+		return;
+	shutdown(s->sk, SHUT_RD);
+	reads(&r, 0, "recv() that sleeps");
+	s->fin = 1;
+	s->unheld = true;	/* no FIN has come */
+	run_steps(s, "P100 P1000/400 -100 /600 -1000 E");
+}
+
+/* Who has shut down writing goes on reading. */
+static void shutdown_write(struct recv_test *s)
+{
+	shutdown(s->sk, SHUT_WR);
+	ASSERT_EQ(recv(s->peer, s->batch, 1, 0), 0, "end of file at the peer");
+	run_steps(s, "D100 P100 P1000/400 -100 /600 -1000");
+}
+
 /* As long as no ACK comes, the sender keeps what it sent, and FIN is not merged with it. */
 static void fin_alone(struct recv_test *s)
 {
@@ -1316,6 +1338,8 @@ static const struct {
 	/* the end */
 	{ "fin_cut",		"P100 P1000/400 F -100 E", .ready = true },
 	{ "fin_alone",		.run = fin_alone, .ready = true },
+	{ "shutdown_read",	.run = shutdown_read, .ready = true },
+	{ "shutdown_write",	.run = shutdown_write, .ready = true },
 	{ "reset",		.run = reset },
 	{ "timed_out",		.run = timed_out },
 
