@@ -335,12 +335,11 @@ static bool same_kind(const char *diff, const char *other)
 	return !strncmp(diff, other, len) && strchr(" :", other[len]);
 }
 
-static void shorten(struct recv_test *s, struct sequence *seq)
+/* To the steps that it takes for a difference of the same kind as @diff */
+static void shorten(struct recv_test *s, struct sequence *seq, const char *diff)
 {
-	char diff[sizeof(s->diff)];
 	int i;
 
-	strcpy(diff, s->diff);
 	for (i = seq->n - 1; i >= 0; i--)
 		if (!run_without(s, seq, i) && same_kind(diff, s->diff))
 			remove_step(seq, i);
@@ -356,13 +355,12 @@ static void shorten_quickly(struct recv_test *s, struct sequence *seq)
 
 	strcpy(diff, s->diff);
 	seq->hasty = !strchr(letters, 'f');
-	shorten(s, seq);
+	shorten(s, seq, diff);
 	seq->hasty = false;
 	if (!run_without(s, seq, -1))
 		return;
 	*seq = whole;
-	strcpy(s->diff, diff);
-	shorten(s, seq);
+	shorten(s, seq, diff);
 	if (run_without(s, seq, -1))
 		printf("# it does not fail each time\n");
 }

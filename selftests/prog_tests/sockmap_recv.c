@@ -98,6 +98,13 @@ static bool sleeps(int tid)
 	return state == 'S';
 }
 
+static int unread(int fd)
+{
+	int n = -1;
+
+	return ioctl(fd, FIONREAD, &n) ? -errno : n;
+}
+
 /* -1 when it has ended */
 static int times_slept(int tid)
 {
@@ -191,7 +198,7 @@ static void wait_all(struct recv_test *s)
 {
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
 	static struct reader r;
-	int slept, left;
+	int slept;
 
 	if (!start_reader(s, &r, 300, MSG_WAITALL))
 		return;
@@ -199,8 +206,7 @@ static void wait_all(struct recv_test *s)
 	new_record(s, 'P', 100);
 	send_record(s, 100, 0);
 	/* when it has read that, it sleeps again or returns */
-	while ((times_slept(r.tid) == slept ||
-		(!ioctl(s->sk, FIONREAD, &left) && left)) && look_again(until))
+	while ((times_slept(r.tid) == slept || unread(s->sk) > 0) && look_again(until))
 		;
 	new_record(s, 'D', 100);
 	send_record(s, 100, 0);
@@ -579,23 +585,34 @@ static bool event(int ep, int fd)
 	return epoll_wait(ep, &ev, 1, READ_TIMEOUT_SEC * 1000) == 1 && ev.data.fd == fd;
 }
 
+static int connect_to(struct recv_test *s, int listener)
+{
+	int fd = xsocket(s->family, SOCK_STREAM, 0);
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+
+	if (fd < 0 || xgetsockname(listener, sockaddr(&addr), &len) ||
+	    xconnect(fd, sockaddr(&addr), len)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 /* A listening socket in the map tells of connections, and these of their data. */
 static void listener(struct recv_test *s)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
 	int fd = socket_loopback(s->family, SOCK_STREAM), client = -1, sk = -1;
 	int ep = epoll_create1(0);
-	struct sockaddr_storage addr;
-	socklen_t len = sizeof(addr);
 
 	ev.data.fd = fd;
-	if (fd < 0 || xgetsockname(fd, sockaddr(&addr), &len) ||
+	if (fd < 0 ||
 	    xbpf_map_update_elem(s->judge, &u32(1), &u64(fd), BPF_ANY) ||
 	    !ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev), "epoll_ctl"))
 		goto out;
-	client = xsocket(s->family, SOCK_STREAM, 0);
-	if (client < 0 || xconnect(client, sockaddr(&addr), len) ||
-	    !ASSERT_TRUE(event(ep, fd), "a connection"))
+	client = connect_to(s, fd);
+	if (client < 0 || !ASSERT_TRUE(event(ep, fd), "a connection"))
 		goto out;
 	sk = xaccept_nonblock(fd, NULL, NULL);
 	ev.data.fd = sk;
@@ -610,11 +627,14 @@ out:
 	close(ep);
 }
 
-static bool signalled(sigset_t *set, int msec)
+static bool signalled(int sig, int msec)
 {
 	struct timespec timeout = { .tv_sec = msec / 1000, .tv_nsec = msec % 1000 * 1000000 };
+	sigset_t set;
 
-	return sigtimedwait(set, NULL, &timeout) == SIGIO;
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	return sigtimedwait(&set, NULL, &timeout) == sig;
 }
 
 /* SIGIO is for what can be read */
@@ -628,13 +648,13 @@ static void sigio(struct recv_test *s)
 	fcntl(s->sk, F_SETOWN, getpid());
 	fcntl(s->sk, F_SETFL, O_ASYNC);
 	run_steps(s, "D100 P100/50");
-	ASSERT_FALSE(signalled(&set, 0), "SIGIO for nothing to read");
+	ASSERT_FALSE(signalled(SIGIO, 0), "SIGIO for nothing to read");
 	run_steps(s, "/50");
-	ASSERT_TRUE(signalled(&set, READ_TIMEOUT_SEC * 1000), "SIGIO for a record");
+	ASSERT_TRUE(signalled(SIGIO, READ_TIMEOUT_SEC * 1000), "SIGIO for a record");
 	run_steps(s, "R100 D100 P100/50");
-	ASSERT_FALSE(signalled(&set, 0), "SIGIO for nothing more to read");
+	ASSERT_FALSE(signalled(SIGIO, 0), "SIGIO for nothing more to read");
 	fcntl(s->sk, F_SETFL, 0);
-	while (signalled(&set, 0))
+	while (signalled(SIGIO, 0))
 		;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
@@ -875,8 +895,6 @@ out:
 static void before_accept(struct recv_test *s)
 {
 	struct bpf_link *link = NULL;
-	struct sockaddr_storage addr;
-	socklen_t len = sizeof(addr);
 	int cgroup, fd;
 
 	run_steps(s, "L");
@@ -887,16 +905,15 @@ static void before_accept(struct recv_test *s)
 	s->copied = 0;
 	cgroup = test__join_cgroup("/sockmap_recv");
 	fd = socket_loopback(s->family, SOCK_STREAM);
-	if (!ASSERT_OK_FD(cgroup, "cgroup") || fd < 0 || xgetsockname(fd, sockaddr(&addr), &len) ||
+	if (!ASSERT_OK_FD(cgroup, "cgroup") || fd < 0 ||
 	    xbpf_prog_attach(bpf_program__fd(s->skel->progs.prog_parser), s->map,
 			     BPF_SK_SKB_STREAM_PARSER, 0) ||
 	    xbpf_prog_attach(bpf_program__fd(s->skel->progs.prog_verdict), s->map,
 			     BPF_SK_SKB_STREAM_VERDICT, 0))
 		goto out;
 	link = bpf_program__attach_cgroup(s->skel->progs.prog_sockops, cgroup);
-	s->peer = xsocket(s->family, SOCK_STREAM, 0);
-	if (!ASSERT_OK_PTR(link, "attach_cgroup") || s->peer < 0 ||
-	    xconnect(s->peer, sockaddr(&addr), len))
+	s->peer = connect_to(s, fd);
+	if (!ASSERT_OK_PTR(link, "attach_cgroup") || s->peer < 0)
 		goto out;
 	s->joined = true;
 	new_record(s, 'D', 100);
@@ -1002,12 +1019,12 @@ out:
 }
 
 /* @len bytes come; they may be too few to be readable. */
-static void come(struct recv_test *s, int len)
+static void come(struct recv_test *s, int len, int flags)
 {
 	static const __u8 buf[1000];
 
 	s->held = rx_queue(s, s->sk) + len;
-	xsend(s->peer, buf, len, 0);
+	xsend(s->peer, buf, len, flags);
 	received(s);
 }
 
@@ -1017,13 +1034,6 @@ static int events_of(int fd)
 
 	poll(&pfd, 1, 0);
 	return pfd.revents;
-}
-
-static int unread(int fd)
-{
-	int n = -1;
-
-	return ioctl(fd, FIONREAD, &n) ? -errno : n;
 }
 
 /* The bytes read, and those left as TCP_INQ says, in thousands */
@@ -1058,7 +1068,7 @@ static void ask_reads(struct recv_test *s, struct answers *a)
 	answer(a, "events of nothing", events_of(s->sk));
 	answer(a, "FIONREAD of nothing", unread(s->sk));
 	answer_err(a, "recv() of nothing", recv(s->sk, buf, 100, MSG_DONTWAIT));
-	come(s, 500);
+	come(s, 500, 0);
 	answer(a, "events", events_of(s->sk));
 	answer(a, "FIONREAD", unread(s->sk));
 	answer_err(a, "peek", recv(s->sk, buf, 1000, MSG_PEEK | MSG_DONTWAIT));
@@ -1073,7 +1083,7 @@ static void ask_reads(struct recv_test *s, struct answers *a)
 	answer_err(a, "recv()", recv(s->sk, buf, 1000, MSG_DONTWAIT));
 	answer_err(a, "splice() of nothing", splice_read(s->sk, buf, 100, MSG_DONTWAIT));
 	answer_err(a, "io_uring of nothing", uring_read(s->sk, buf, 100, false));
-	come(s, 100);
+	come(s, 100, 0);
 	shutdown(s->peer, SHUT_WR);
 	answer_err(a, "all and more", recv(s->sk, buf, 200, MSG_WAITALL));
 	answer(a, "events at the end", events_of(s->sk));
@@ -1140,19 +1150,6 @@ static void ask_waits(struct recv_test *s, struct answers *a)
 	answer_read(a, &r, "recv() and a reset");
 }
 
-static int signals(int sig)
-{
-	struct timespec none = {};
-	sigset_t set;
-	int n = 0;
-
-	sigemptyset(&set);
-	sigaddset(&set, sig);
-	while (sigtimedwait(&set, NULL, &none) == sig)
-		n = 1;	/* they are not queued */
-	return n;
-}
-
 static void ask_events(struct recv_test *s, struct answers *a)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET };
@@ -1170,37 +1167,35 @@ static void ask_events(struct recv_test *s, struct answers *a)
 	    !ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, s->sk, &ev), "epoll_ctl"))
 		goto out;
 	for (i = 0; i < 3; i++) {
-		come(s, 100);
+		come(s, 100, 0);
 		answer(a, "event", epoll_wait(ep, &ev, 1, 0));
 		answer(a, "no other", epoll_wait(ep, &ev, 1, 0));
-		answer(a, "SIGIO", signals(SIGIO));
+		answer(a, "SIGIO", signalled(SIGIO, 0));
 	}
 	recv(s->sk, buf, 300, MSG_DONTWAIT);
 	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
-	come(s, 100);
+	come(s, 100, 0);
 	answer(a, "event for less than SO_RCVLOWAT", epoll_wait(ep, &ev, 1, 0));
 	answer(a, "poll() for less than SO_RCVLOWAT", events_of(s->sk));
-	come(s, 100);
+	come(s, 100, 0);
 	answer(a, "event for more", epoll_wait(ep, &ev, 1, 0));
 	answer(a, "poll() for more", events_of(s->sk));
 	recv(s->sk, buf, 200, MSG_DONTWAIT);
-	come(s, 100);
+	come(s, 100, 0);
 	low = 100;
 	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
 	answer(a, "event once it is lowered", epoll_wait(ep, &ev, 1, 0));
 	recv(s->sk, buf, 100, MSG_DONTWAIT);
-	signals(SIGIO);
+	signalled(SIGIO, 0);
 
-	s->held = rx_queue(s, s->sk) + 1;
-	xsend(s->peer, "x", 1, MSG_OOB);
-	received(s);
-	answer(a, "SIGURG", signals(SIGURG));
+	come(s, 1, MSG_OOB);
+	answer(a, "SIGURG", signalled(SIGURG, 0));
 	answer(a, "POLLPRI", events_of(s->sk));
 	answer_err(a, "MSG_OOB", recv(s->sk, buf, 1, MSG_OOB | MSG_DONTWAIT));
 out:
 	fcntl(s->sk, F_SETFL, 0);
-	signals(SIGIO);
-	signals(SIGURG);
+	signalled(SIGIO, 0);
+	signalled(SIGURG, 0);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	close(ep);
 }
