@@ -796,14 +796,14 @@ static const struct {
 	{ "churn", churn },
 };
 
-static void run(void (*test)(struct iters *t))
+static void run(struct test_netdev_iter *skel, void (*test)(struct iters *t))
 {
-	struct iters t = {};
+	struct iters t = { .skel = skel };
 	int i, made = 0;
 
-	t.skel = test_netdev_iter__open_and_load();
-	if (!ASSERT_OK_PTR(t.skel, "load"))
+	if (!ASSERT_OK_PTR(skel, "load"))
 		return;
+	memset(skel->bss, 0, sizeof(*skel->bss));
 	for (; made < NSES; made++)
 		if (!ASSERT_OK(nl_ns_new(&t.ns[made]), "namespace"))
 			goto out;
@@ -812,23 +812,23 @@ static void run(void (*test)(struct iters *t))
 out:
 	for (i = 0; i < made; i++)
 		nl_ns_close(&t.ns[i]);
-	test_netdev_iter__destroy(t.skel);
 }
 
 void test_netdev_iter(void)
 {
+	struct test_netdev_iter *skel = NULL;
 	size_t size;
 	const void *elf = test_netdev_iter_fail__elf_bytes(&size);
 	char name[64];
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
+	for (i = 0; i < ARRAY_SIZE(tests); i++)
 		if (test__start_subtest(tests[i].name) && !kernel_lacks_it())
-			run(tests[i].run);
-	}
+			run(skel = skel ?: test_netdev_iter__open_and_load(), tests[i].run);
 	for (i = 0; i < ARRAY_SIZE(refused); i++) {
 		snprintf(name, sizeof(name), "refuses_%s", refused[i].prog);
 		if (test__start_subtest(name) && !kernel_lacks_it())
 			verifier_refuses(elf, size, refused[i].prog, refused[i].why);
 	}
+	test_netdev_iter__destroy(skel);
 }

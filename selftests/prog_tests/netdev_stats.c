@@ -700,13 +700,13 @@ static const struct {
 	{ "tool", tool },
 };
 
-static void run(void (*test)(struct stats *s))
+static void run(struct test_netdev_iter *skel, void (*test)(struct stats *s))
 {
-	struct stats s = {};
+	struct stats s = { .skel = skel };
 
-	s.skel = test_netdev_iter__open_and_load();
-	if (!ASSERT_OK_PTR(s.skel, "load"))
+	if (!ASSERT_OK_PTR(skel, "load"))
 		return;
+	memset(skel->bss, 0, sizeof(*skel->bss));
 	if (ASSERT_OK(nl_ns_new(&s.a), "namespace")) {
 		if (ASSERT_OK(nl_ns_new(&s.b), "namespace")) {
 			no_ipv6(&s.a);
@@ -716,14 +716,15 @@ static void run(void (*test)(struct stats *s))
 		}
 		nl_ns_close(&s.a);
 	}
-	test_netdev_iter__destroy(s.skel);
 }
 
 void test_netdev_stats(void)
 {
+	struct test_netdev_iter *skel = NULL;
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(tests); i++)
 		if (test__start_subtest(tests[i].name) && !kernel_lacks_it())
-			run(tests[i].run);
+			run(skel = skel ?: test_netdev_iter__open_and_load(), tests[i].run);
+	test_netdev_iter__destroy(skel);
 }
