@@ -46,6 +46,155 @@ static void window_drop(struct recv_test *s)
 	check(s, INT_MAX, "dropped records");
 }
 
+#define FLOW_RECORD 1000
+#define FLOW_LEN (4000 * FLOW_RECORD)	/* many times what the buffers hold */
+
+/* What each byte of a flow is, by its place */
+static __u8 flow_byte(int at, char action)
+{
+	const __u8 head[] = { FLOW_RECORD >> 8, FLOW_RECORD & 0xff, action };
+	int off = at % FLOW_RECORD;
+
+	return off < sizeof(head) ? head[off] : at / FLOW_RECORD * 7 + off;
+}
+
+/* What is missing of the record at @at, as far as there is room */
+static int flow_send(int fd, int at, char action)
+{
+	int i, n, len = FLOW_RECORD - at % FLOW_RECORD;
+	__u8 buf[FLOW_RECORD];
+
+	for (i = 0; i < len; i++)
+		buf[i] = flow_byte(at + i, action);
+	n = send(fd, buf, len, MSG_DONTWAIT);
+	return n < 0 ? 0 : n;
+}
+
+static bool has_room(int fd, int seconds)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLOUT };
+
+	return poll(&pfd, 1, seconds * 1000) == 1 && pfd.revents == POLLOUT;
+}
+
+static int flow_read(struct recv_test *s, int fd, int at, char action)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	__u8 buf[3 * FLOW_RECORD];
+	int i, n = -1;
+
+	if (poll(&pfd, 1, READ_TIMEOUT_SEC * 1000) == 1)
+		n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+	for (i = 0; i < n; i++)
+		if (buf[i] != flow_byte(at + i, action))
+			return -EBADMSG;
+	return n;
+}
+
+static void small_buffers(struct recv_test *s)
+{
+	int fds[] = { s->sk, s->peer, s->other, s->other_peer };
+	int i, size = 65536;
+
+	for (i = 0; i < ARRAY_SIZE(fds); i++) {
+		xsetsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+		xsetsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	}
+}
+
+/* Nobody reads, where @reader is, and the peer is held back; once it is read, the peer
+ * goes on.
+ */
+static void flow(struct recv_test *s, char action, int reader)
+{
+	int n, sent = 0, got = 0, total;
+
+	small_buffers(s);
+	do {
+		n = flow_send(s->peer, sent, action);
+		sent += n;
+	} while (sent < FLOW_LEN && (n || has_room(s->peer, HELD_TIMEOUT_SEC)));
+	if (!ASSERT_LT(sent, FLOW_LEN, "sent before anything was read"))
+		return;
+	total = sent / FLOW_RECORD * FLOW_RECORD + FLOW_LEN;
+	while (got < total) {
+		while (sent < total) {
+			n = flow_send(s->peer, sent, action);
+			if (!n)
+				break;
+			sent += n;
+			if (sent >= total)
+				shutdown(s->peer, SHUT_WR);
+		}
+		n = flow_read(s, reader, got, action);
+		if (!ASSERT_GT(n, 0, "read"))
+			break;
+		got += n;
+	}
+	ASSERT_EQ(got, sent, "bytes that arrive");
+	ASSERT_EQ(recv(s->sk, &n, 1, MSG_DONTWAIT), 0, "end of file");
+}
+
+static void flow_pass(struct recv_test *s)
+{
+	flow(s, 'P', s->sk);
+}
+
+static void flow_redirect(struct recv_test *s)
+{
+	flow(s, 'R', s->other);
+}
+
+static void flow_egress(struct recv_test *s)
+{
+	flow(s, 'T', s->other_peer);
+}
+
+struct sender {
+	pthread_t thread;
+	int fd;
+	char action;
+};
+
+static void *send_flow(void *arg)
+{
+	struct sender *f = arg;
+	int sent = 0, n;
+
+	do {
+		n = flow_send(f->fd, sent, f->action);
+		sent += n;
+	} while (sent < FLOW_LEN && (n || has_room(f->fd, READ_TIMEOUT_SEC)));
+	return NULL;
+}
+
+/* A worker delivers what is redirected to a socket, while this receives of its peer. */
+static void redirect_race(struct recv_test *s)
+{
+	struct sender senders[] = {
+		{ .fd = s->peer, .action = 'P' },
+		{ .fd = s->other_peer, .action = 'I' },
+	};
+	struct pollfd pfd = { .fd = s->sk, .events = POLLIN };
+	static __u8 buf[STREAM_MAX];
+	int i, n, got = 0;
+
+	small_buffers(s);
+	for (i = 0; i < ARRAY_SIZE(senders); i++)
+		if (!ASSERT_OK(pthread_create(&senders[i].thread, NULL, send_flow,
+					      &senders[i]), "pthread_create"))
+			return;
+	do {
+		n = poll(&pfd, 1, READ_TIMEOUT_SEC * 1000);
+		if (n == 1)
+			n = recv(s->sk, buf, sizeof(buf), MSG_DONTWAIT);
+		got += n > 0 ? n : 0;
+	} while (n > 0 && got < 2 * FLOW_LEN);
+	for (i = 0; i < ARRAY_SIZE(senders); i++)
+		pthread_join(senders[i].thread, NULL);
+	ASSERT_EQ(got, 2 * FLOW_LEN, "bytes that arrive");
+}
+
 /* Passed records that nobody reads close the window, and reading opens it */
 static void window_pass(struct recv_test *s)
 {
@@ -1260,6 +1409,10 @@ static const struct {
 	{ "blocked_read",	.run = blocked_read },
 	{ "window_drop",	.run = window_drop },
 	{ "window_pass",	.run = window_pass },
+	{ "flow_pass",		.run = flow_pass },
+	{ "flow_redirect",	.run = flow_redirect },
+	{ "flow_egress",	.run = flow_egress },
+	{ "redirect_race",	.run = redirect_race },
 
 	/* what can be read now */
 	{ "ready_half",		"P167/36 /111 /20 -167", .ready = true },
