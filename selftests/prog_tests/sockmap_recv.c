@@ -77,7 +77,7 @@ static bool has_room(int fd, int seconds)
 	return poll(&pfd, 1, seconds * 1000) == 1 && pfd.revents == POLLOUT;
 }
 
-static int flow_read(struct recv_test *s, int fd, int at, char action)
+static int flow_read(int fd, int at, char action)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	__u8 buf[3 * FLOW_RECORD];
@@ -102,8 +102,8 @@ static void small_buffers(struct recv_test *s)
 	}
 }
 
-/* Nobody reads, where @reader is, and the peer is held back; once it is read, the peer
- * goes on.
+/* Nobody reads from @reader, where the records go, and the peer is held back. Then one
+ * does, and the peer goes on.
  */
 static void flow(struct recv_test *s, char action, int reader)
 {
@@ -126,13 +126,13 @@ static void flow(struct recv_test *s, char action, int reader)
 			if (sent >= total)
 				shutdown(s->peer, SHUT_WR);
 		}
-		n = flow_read(s, reader, got, action);
+		n = flow_read(reader, got, action);
 		if (!ASSERT_GT(n, 0, "read"))
 			break;
 		got += n;
 	}
 	ASSERT_EQ(got, sent, "bytes that arrive");
-	ASSERT_EQ(recv(s->sk, &n, 1, MSG_DONTWAIT), 0, "end of file");
+	ASSERT_EQ(flow_read(s->sk, got, action), 0, "end of file");
 }
 
 static void flow_pass(struct recv_test *s)
