@@ -67,7 +67,7 @@ static int flow_send(int fd, int at, char action)
 
 	for (i = 0; i < len; i++)
 		buf[i] = flow_byte(at + i, action);
-	n = send(fd, buf, len, MSG_DONTWAIT);
+	n = send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return n < 0 ? 0 : n;
 }
 
