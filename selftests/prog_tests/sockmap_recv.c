@@ -78,6 +78,18 @@ static bool has_room(int fd, int msec)
 	return poll(&pfd, 1, msec) == 1 && pfd.revents == POLLOUT;
 }
 
+/* Send FLOW_LEN bytes, or as many as go before there is no room for @msec. */
+static int flow_until_full(int fd, char action, int msec)
+{
+	int n, sent = 0;
+
+	do {
+		n = flow_send(fd, sent, action);
+		sent += n;
+	} while (sent < FLOW_LEN && (n || has_room(fd, msec)));
+	return sent;
+}
+
 static int flow_read(int fd, int at, char action)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
@@ -108,13 +120,10 @@ static void small_buffers(struct recv_test *s)
  */
 static bool flow(struct recv_test *s, char action, int reader)
 {
-	int n, sent = 0, got = 0, total;
+	int n, sent, got = 0, total;
 
 	small_buffers(s);
-	do {
-		n = flow_send(s->peer, sent, action);
-		sent += n;
-	} while (sent < FLOW_LEN && (n || has_room(s->peer, FLOW_MS)));
+	sent = flow_until_full(s->peer, action, FLOW_MS);
 	if (!ASSERT_LT(sent, FLOW_LEN, "sent before anything was read"))
 		return false;
 	total = sent / FLOW_RECORD * FLOW_RECORD + FLOW_LEN;
@@ -165,12 +174,8 @@ struct sender {
 static void *send_flow(void *arg)
 {
 	struct sender *f = arg;
-	int sent = 0, n;
 
-	do {
-		n = flow_send(f->fd, sent, f->action);
-		sent += n;
-	} while (sent < FLOW_LEN && (n || has_room(f->fd, IO_TIMEOUT_SEC * 1000)));
+	flow_until_full(f->fd, f->action, IO_TIMEOUT_SEC * 1000);
 	return NULL;
 }
 
