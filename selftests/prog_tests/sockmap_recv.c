@@ -3,6 +3,7 @@
  * stream parser; or with these attached straight to it.
  */
 #include <linux/if_packet.h>
+#include <linux/sock_diag.h>
 #include <net/if.h>
 #include <sys/epoll.h>
 
@@ -46,27 +47,33 @@ static void window_drop(struct recv_test *s)
 	check(s, INT_MAX, "dropped records");
 }
 
-#define FLOW_RECORD 1000
-#define FLOW_LEN (1000 * FLOW_RECORD)	/* more than all buffers hold */
+#define FLOW_LEN 1000000	/* more than all buffers hold */
+#define FLOW_PIECE 1000		/* sent at once */
 #define FLOW_MS 300		/* none of it is taken for as long: held back */
 
-/* What each byte of a flow is, by its place */
-static __u8 flow_byte(int at, char action)
-{
-	const __u8 head[] = { FLOW_RECORD >> 8, FLOW_RECORD & 0xff, action };
-	int off = at % FLOW_RECORD;
+/* Records of one length, which FLOW_PIECE is a multiple of */
+struct flow {
+	int record;
+	char action;
+};
 
-	return off < sizeof(head) ? head[off] : at / FLOW_RECORD * 7 + off;
+/* What each byte of a flow is, by its place */
+static __u8 flow_byte(const struct flow *f, int at)
+{
+	const __u8 head[] = { f->record >> 8, f->record & 0xff, f->action };
+	int off = at % f->record;
+
+	return off < sizeof(head) ? head[off] : at / f->record * 7 + off;
 }
 
-/* What is missing of the record at @at, as far as there is room */
-static int flow_send(int fd, int at, char action)
+/* What is missing of the piece at @at, as far as there is room */
+static int flow_send(int fd, const struct flow *f, int at)
 {
-	int i, n, len = FLOW_RECORD - at % FLOW_RECORD;
-	__u8 buf[FLOW_RECORD];
+	int i, n, len = FLOW_PIECE - at % FLOW_PIECE;
+	__u8 buf[FLOW_PIECE];
 
 	for (i = 0; i < len; i++)
-		buf[i] = flow_byte(at + i, action);
+		buf[i] = flow_byte(f, at + i);
 	n = send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	return n < 0 ? 0 : n;
 }
@@ -79,29 +86,36 @@ static bool has_room(int fd, int msec)
 }
 
 /* Send FLOW_LEN bytes, or as many as go before there is no room for @msec. */
-static int flow_until_full(int fd, char action, int msec)
+static int flow_until_full(int fd, const struct flow *f, int msec)
 {
 	int n, sent = 0;
 
 	do {
-		n = flow_send(fd, sent, action);
+		n = flow_send(fd, f, sent);
 		sent += n;
 	} while (sent < FLOW_LEN && (n || has_room(fd, msec)));
 	return sent;
 }
 
-static int flow_read(int fd, int at, char action)
+static int flow_read(int fd, const struct flow *f, int at)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
-	__u8 buf[3 * FLOW_RECORD];
+	__u8 buf[3 * FLOW_PIECE];
 	int i, n = -1;
 
 	if (poll(&pfd, 1, READ_TIMEOUT_SEC * 1000) == 1)
 		n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
 	for (i = 0; i < n; i++)
-		if (buf[i] != flow_byte(at + i, action))
+		if (buf[i] != flow_byte(f, at + i))
 			return -EBADMSG;
 	return n;
+}
+
+static void wait_at_most(int fd)
+{
+	struct timeval timeout = { .tv_sec = READ_TIMEOUT_SEC };
+
+	xsetsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 }
 
 static void small_buffers(struct recv_test *s)
@@ -115,26 +129,32 @@ static void small_buffers(struct recv_test *s)
 	}
 }
 
-/* Nobody reads from @reader, where the records go, and the peer is held back. Then one
- * does, and the peer goes on.
- */
-static bool flow(struct recv_test *s, char action, int reader)
+/* Nobody reads what is sent, and the peer is held back. */
+static int flow_held_back(struct recv_test *s, const struct flow *f)
 {
-	int n, sent, got = 0, total;
+	int sent;
 
 	small_buffers(s);
-	sent = flow_until_full(s->peer, action, FLOW_MS);
-	if (!ASSERT_LT(sent, FLOW_LEN, "sent before anything was read"))
+	sent = flow_until_full(s->peer, f, FLOW_MS);
+	return ASSERT_LT(sent, FLOW_LEN, "sent before anything was read") ? sent : -1;
+}
+
+/* Then one reads from @reader, where the records go, and the peer goes on. */
+static bool flow(struct recv_test *s, const struct flow *f, int reader)
+{
+	int n, sent = flow_held_back(s, f), got = 0, total;
+
+	if (sent < 0)
 		return false;
-	total = sent / FLOW_RECORD * FLOW_RECORD + FLOW_LEN;
+	total = sent / FLOW_PIECE * FLOW_PIECE + FLOW_LEN;
 	while (got < total) {
 		while (sent < total) {
-			n = flow_send(s->peer, sent, action);
+			n = flow_send(s->peer, f, sent);
 			if (!n)
 				break;
 			sent += n;
 		}
-		n = flow_read(reader, got, action);
+		n = flow_read(reader, f, got);
 		if (n <= 0)
 			break;
 		got += n;
@@ -142,70 +162,148 @@ static bool flow(struct recv_test *s, char action, int reader)
 	return ASSERT_EQ(got, total, "bytes that arrive");
 }
 
-static void flow_to_end(struct recv_test *s, char action, int reader)
+static void flow_to_end(struct recv_test *s, const struct flow *f, int reader)
 {
-	if (!flow(s, action, reader))
+	if (!flow(s, f, reader))
 		return;
 	shutdown(s->peer, SHUT_WR);
-	ASSERT_EQ(flow_read(s->sk, 0, action), 0, "end of file");
+	ASSERT_EQ(flow_read(s->sk, f, 0), 0, "end of file");
 }
 
 static void flow_pass(struct recv_test *s)
 {
-	flow_to_end(s, 'P', s->sk);
+	const struct flow f = { 1000, 'P' };
+
+	flow_to_end(s, &f, s->sk);
+}
+
+/* Short records that nobody reads take little more memory than segments may. */
+static int flow_short(struct recv_test *s, const struct flow *f)
+{
+	int sent = flow_held_back(s, f);
+	__u32 mem[SK_MEMINFO_VARS] = {};
+	socklen_t len = sizeof(mem);
+
+	xgetsockopt(s->sk, SOL_SOCKET, SO_MEMINFO, mem, &len);
+	ASSERT_LE(mem[SK_MEMINFO_RMEM_ALLOC], 3 * mem[SK_MEMINFO_RCVBUF], "memory");
+	return sent;
+}
+
+static void flow_end(struct recv_test *s, const struct flow *f, int want)
+{
+	int n, got = 0;
+
+	shutdown(s->peer, SHUT_WR);
+	while ((n = flow_read(s->sk, f, got)) > 0)
+		got += n;
+	ASSERT_EQ(n, 0, "end of file");
+	ASSERT_EQ(got, want, "bytes that arrive");
+}
+
+static void short_poll(struct recv_test *s)
+{
+	const struct flow f = { 20, 'P' };
+	int sent = flow_short(s, &f);
+
+	flow_end(s, &f, sent / f.record * f.record);
+}
+
+/* What was not judged, because there was no room, is read when nobody judges it. */
+static void short_leave(struct recv_test *s)
+{
+	const struct flow f = { 20, 'P' };
+	int sent = flow_short(s, &f);
+
+	ASSERT_OK(leave(s, 0), "leaving");
+	flow_end(s, &f, sent);
+}
+
+/* All of it by one call, which goes on for as long as there is more */
+static void short_wait_all(struct recv_test *s)
+{
+	const struct flow f = { 20, 'P' };
+	int sent = flow_short(s, &f);
+	static __u8 buf[FLOW_LEN];
+
+	shutdown(s->peer, SHUT_WR);
+	wait_at_most(s->sk);
+	ASSERT_EQ(recv(s->sk, buf, sizeof(buf), MSG_WAITALL), sent / f.record * f.record,
+		  "bytes that arrive");
 }
 
 static void flow_redirect(struct recv_test *s)
 {
-	flow_to_end(s, 'R', s->other);
+	const struct flow f = { 1000, 'R' };
+
+	flow_to_end(s, &f, s->other);
 }
 
 static void flow_egress(struct recv_test *s)
 {
-	flow_to_end(s, 'T', s->other_peer);
+	const struct flow f = { 1000, 'T' };
+
+	flow_to_end(s, &f, s->other_peer);
+}
+
+/* What a socket cannot send does not keep its application from what it receives. */
+static void egress_blocked(struct recv_test *s)
+{
+	const struct flow f = { 1000, 'T' };
+	__u8 buf[2];
+
+	small_buffers(s);
+	flow_until_full(s->peer, &f, FLOW_MS);
+	new_record(s, 'P', sizeof(buf) + 1);
+	xsend(s->other_peer, s->rec, s->rec_len, 0);
+	shutdown(s->other_peer, SHUT_WR);
+	wait_at_most(s->other);
+	ASSERT_EQ(recv(s->other, buf, sizeof(buf), MSG_WAITALL), sizeof(buf), "record");
+	ASSERT_EQ(recv(s->other, buf, sizeof(buf), 0), 1, "the rest of it");
+	ASSERT_EQ(recv(s->other, buf, sizeof(buf), 0), 0, "end of file");
 }
 
 struct sender {
 	pthread_t thread;
 	int fd;
-	char action;
+	const struct flow *flow;
 };
 
 static void *send_flow(void *arg)
 {
-	struct sender *f = arg;
+	struct sender *sender = arg;
 
-	flow_until_full(f->fd, f->action, IO_TIMEOUT_SEC * 1000);
+	flow_until_full(sender->fd, sender->flow, IO_TIMEOUT_SEC * 1000);
 	return NULL;
 }
 
 /* A worker delivers what is redirected to a socket, while this receives of its peer. */
 static void redirect_race(struct recv_test *s)
 {
+	const struct flow own = { 1000, 'P' }, in = { 1000, 'I' };
 	struct sender senders[] = {
-		{ .fd = s->peer, .action = 'P' },
-		{ .fd = s->other_peer, .action = 'I' },
+		{ .fd = s->peer, .flow = &own },
+		{ .fd = s->other_peer, .flow = &in },
 	};
 	struct pollfd pfd = { .fd = s->sk, .events = POLLIN };
 	static __u8 buf[STREAM_MAX];
-	int i, n, got = 0;
+	int n, started = 0, got = 0;
 
 	/* Without others, first. It also leaves the buffers small. */
-	if (!flow(s, 'P', s->sk))
+	if (!flow(s, &own, s->sk))
 		return;
-	for (i = 0; i < ARRAY_SIZE(senders); i++)
-		if (!ASSERT_OK(pthread_create(&senders[i].thread, NULL, send_flow,
-					      &senders[i]), "pthread_create"))
-			return;
+	for (; started < ARRAY_SIZE(senders); started++)
+		if (!ASSERT_OK(pthread_create(&senders[started].thread, NULL, send_flow,
+					      &senders[started]), "pthread_create"))
+			break;
 	do {
 		n = poll(&pfd, 1, READ_TIMEOUT_SEC * 1000);
 		if (n == 1)
 			n = recv(s->sk, buf, sizeof(buf), MSG_DONTWAIT);
 		got += n > 0 ? n : 0;
 	} while (n > 0 && got < 2 * FLOW_LEN);
-	for (i = 0; i < ARRAY_SIZE(senders); i++) {
-		shutdown(senders[i].fd, SHUT_RDWR);
-		pthread_join(senders[i].thread, NULL);
+	while (started--) {
+		shutdown(senders[started].fd, SHUT_RDWR);
+		pthread_join(senders[started].thread, NULL);
 	}
 	ASSERT_EQ(got, 2 * FLOW_LEN, "bytes that arrive");
 }
@@ -317,11 +415,10 @@ static void *read_in_thread(void *arg)
 static bool start_reader_by(struct recv_test *s, struct reader *r, int len, int flags,
 			    int (*read)(int fd, void *buf, int len, int flags))
 {
-	struct timeval timeout = { .tv_sec = READ_TIMEOUT_SEC };
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
 
 	*r = (struct reader){ .read = read, .fd = s->sk, .len = len, .flags = flags };
-	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	wait_at_most(s->sk);
 	if (!ASSERT_OK(pthread_create(&r->thread, NULL, read_in_thread, r), "pthread_create"))
 		return false;
 	while (!(READ_ONCE(r->tid) && sleeps(r->tid)) && look_again(until))
@@ -1425,8 +1522,12 @@ static const struct {
 	{ "window_drop",	.run = window_drop },
 	{ "window_pass",	.run = window_pass },
 	{ "flow_pass",		.run = flow_pass },
+	{ "short_poll",		.run = short_poll },
+	{ "short_leave",	.run = short_leave },
+	{ "short_wait_all",	.run = short_wait_all },
 	{ "flow_redirect",	.run = flow_redirect },
 	{ "flow_egress",	.run = flow_egress },
+	{ "egress_blocked",	.run = egress_blocked },
 	{ "redirect_race",	.run = redirect_race },
 
 	/* what can be read now */
