@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What programs on a TCP socket cost: time for each record sent and received, for
- * each attach and detach, and memory for each attached socket.
+ * each attach and detach, each connection accepted with them, and memory for each
+ * attached socket.
  *
  * Meant for a machine whose clock counts instructions (vmtest/vmtest -i): then a
  * nanosecond is one. Prints a line a figure: name, tab, value; scripts/bench makes
@@ -9,6 +10,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
@@ -19,25 +21,42 @@
 #define RECORDS 3000
 #define WARM_UP 300
 #define PAIRS 1000		/* attach and detach */
+#define CONNECTIONS 1000
 #define SOCKETS 400		/* pairs of them, for the memory */
 
 static struct test_sockmap_recv *skel;
 
+static int listen_at(struct sockaddr_in *addr)
+{
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(*addr);
+
+	*addr = (struct sockaddr_in){ .sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	if (listener < 0 || bind(listener, (void *)addr, len) || listen(listener, 1) ||
+	    getsockname(listener, (void *)addr, &len))
+		die("listen");
+	return listener;
+}
+
+static void connect_to(int listener, const struct sockaddr_in *addr, int *sk, int *peer)
+{
+	*peer = socket(AF_INET, SOCK_STREAM, 0);
+	if (*peer < 0 || connect(*peer, (void *)addr, sizeof(*addr)))
+		die("connect");
+	*sk = accept(listener, NULL, NULL);
+	if (*sk < 0)
+		die("accept");
+}
+
 static void connect_pair(int *sk, int *peer)
 {
-	struct sockaddr_in addr = { .sin_family = AF_INET,
-				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1;
-	socklen_t len = sizeof(addr);
+	struct sockaddr_in addr;
+	int listener = listen_at(&addr), one = 1;
 
-	*peer = socket(AF_INET, SOCK_STREAM, 0);
-	if (listener < 0 || *peer < 0 || bind(listener, (void *)&addr, len) ||
-	    listen(listener, 1) || getsockname(listener, (void *)&addr, &len) ||
-	    connect(*peer, (void *)&addr, len))
-		die("socket");
-	*sk = accept(listener, NULL, NULL);
-	if (*sk < 0 || setsockopt(*peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
-		die("accept");
+	connect_to(listener, &addr, sk, peer);
+	if (setsockopt(*peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
+		die("TCP_NODELAY");
 	close(listener);
 }
 
@@ -147,6 +166,41 @@ static void bench_attach(struct way *w)
 	close(peer);
 }
 
+/* A server's connections: by a sockops program into the map, or as heirs of the
+ * listening socket
+ */
+static void bench_accept(struct way *w)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, inherit, .flags = BPF_F_SOCK_INHERIT);
+	int sockops = bpf_program__fd(skel->progs.prog_sockops), link = -1, i, sk, peer;
+	int cgroup = open("/sys/fs/cgroup", O_RDONLY);
+	struct sockaddr_in addr;
+	int listener = listen_at(&addr);
+	long long t = 0;
+
+	prepare(w);
+	if (w->direct)
+		link = bpf_link_create(prog_fd(false), listener, BPF_SK_SKB_STREAM_VERDICT,
+				       &inherit);
+	else if (!w->none && bpf_prog_attach(sockops, cgroup, BPF_CGROUP_SOCK_OPS, 0))
+		die("sockops");
+	if (!w->direct || link >= 0) {
+		for (i = -WARM_UP; i < CONNECTIONS; i++) {
+			if (!i)
+				t = now();
+			connect_to(listener, &addr, &sk, &peer);
+			close(peer);
+			close(sk);
+		}
+		printf("connect, accept and close, %s\t%lld\n", w->name,
+		       (now() - t) / CONNECTIONS);
+	}
+	bpf_prog_detach2(sockops, cgroup, BPF_CGROUP_SOCK_OPS);
+	close(link);
+	close(listener);
+	close(cgroup);
+}
+
 static long slab_bytes(void)
 {
 	FILE *f = fopen("/proc/meminfo", "r");
@@ -208,6 +262,9 @@ int main(void)
 			bench_records(&ways[i], lens[j]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		bench_attach(&ways[i]);
+	for (i = 0; i < ARRAY_SIZE(ways); i++)
+		if (!ways[i].parser)
+			bench_accept(&ways[i]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_memory(&ways[i]);
