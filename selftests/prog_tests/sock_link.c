@@ -1108,12 +1108,14 @@ out:
 	unlisten(&l);
 }
 
-static int set_fastopen(int value)
+static int set_tcp(const char *name, int value)
 {
-	const char *path = "/proc/sys/net/ipv4/tcp_fastopen";
-	FILE *f = fopen(path, "r+");
+	char path[64];
 	int old = -1;
+	FILE *f;
 
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/tcp_%s", name);
+	f = fopen(path, "r+");
 	if (!ASSERT_OK_PTR(f, path))
 		return -1;
 	ASSERT_EQ(fscanf(f, "%d", &old), 1, "old value");
@@ -1121,6 +1123,72 @@ static int set_fastopen(int value)
 	fprintf(f, "%d", value);
 	fclose(f);
 	return old;
+}
+
+/* Another socket at the address of @fd, or at any if that is -1 */
+static int listen_again(int fd)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET,
+				    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	int again = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+	socklen_t len = sizeof(addr);
+
+	if ((fd >= 0 && getsockname(fd, (void *)&addr, &len)) ||
+	    setsockopt(again, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) ||
+	    bind(again, (void *)&addr, len) || listen(again, 1))
+		ASSERT_FAIL("listen: %d", errno);
+	return again;
+}
+
+/* A connection goes over to another listening socket when its own is closed. */
+static void inherit_migrated(void)
+{
+	int c, sk = -1, old = set_tcp("migrate_req", 1), first = listen_again(-1);
+	struct listener l = { .fd = -1 };
+
+	c = client_of(first);
+	send_record(c, 'D', 30);
+	send_record(c, 'P', 40);
+	l.fd = listen_again(first);
+	if (!judge_listener(&l))
+		goto out;
+	close(first);
+	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+	check(sk, 70, 40);
+	ASSERT_EQ(link_info(l.verdict).sock.count, 2, "count");
+	send_record(c, 'P', 50);
+	check(sk, 50, 50);
+out:
+	close_pair(sk, c);
+	unlisten(&l);
+	set_tcp("migrate_req", old);
+}
+
+/* What was accepted listens itself, with programs for those that it accepts. */
+static void inherit_relisten(void)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	struct listener l[2] = {};
+	int c = -1, sk = -1;
+
+	l[1].fd = -1;
+	if (!listen_judged(&l[0], AF_INET))
+		goto out;
+	c = client_of(l[0].fd);
+	l[1].fd = accept_timeout(l[0].fd, NULL, NULL, WAIT_SEC);
+	close_fd(&c);
+	if (!ASSERT_OK(connect(l[1].fd, &unspec, sizeof(unspec)), "disconnect") ||
+	    !ASSERT_OK(listen(l[1].fd, 1), "listen") || !judge_listener(&l[1]))
+		goto out;
+	c = client_of(l[1].fd);
+	send_record(c, 'D', 30);
+	send_record(c, 'P', 40);
+	sk = accept_timeout(l[1].fd, NULL, NULL, WAIT_SEC);
+	check(sk, 70, 40);
+out:
+	close_pair(sk, c);
+	unlisten(&l[1]);
+	unlisten(&l[0]);
 }
 
 /* Of the data in a SYN: dropped, passed, or half a record */
@@ -1135,7 +1203,7 @@ static void inherit_fastopen(void)
 		{ "\0\7Pxyz", 6, 0, 0 },
 	};
 	/* for all, without cookies */
-	int i, c, sk, old = set_fastopen(0x607);
+	int i, c, sk, old = set_tcp("fastopen", 0x607);
 	struct tcp_info ti;
 	struct pollfd pfd;
 	struct listener l;
@@ -1162,7 +1230,7 @@ static void inherit_fastopen(void)
 	}
 out:
 	unlisten(&l);
-	set_fastopen(old);
+	set_tcp("fastopen", old);
 }
 
 #define MANY 10000
@@ -1857,6 +1925,8 @@ static const struct {
 	{ "inherit_mapped",	inherit_mapped },
 	{ "inherit_waiting",	inherit_waiting },
 	{ "inherit_waiting_busy", inherit_waiting_busy },
+	{ "inherit_migrated",	inherit_migrated },
+	{ "inherit_relisten",	inherit_relisten },
 	{ "inherit_fastopen",	inherit_fastopen },
 	{ "inherit_many",	inherit_many },
 	{ "attach_nomem",	attach_all_nomem },
