@@ -974,6 +974,29 @@ out:
 	}
 }
 
+/* Datagrams that nobody reads are lost when the receive buffer is full. */
+static void udp_memory(void)
+{
+	int i, sk = -1, peer = -1, got = 0, size = 10000;
+	struct bpf_link *link = NULL;
+	char buf[1000] = "\3\350P";
+
+	if (create_pair(AF_INET, SOCK_DGRAM, &sk, &peer) ||
+	    setsockopt(sk, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)))
+		goto out;
+	link = attach(skel->progs.prog_pass, sk, 0);
+	for (i = 0; i < 200; i++)
+		ASSERT_EQ(send(peer, buf, sizeof(buf), 0), sizeof(buf), "send");
+	while (recv(sk, buf, sizeof(buf), MSG_DONTWAIT) == sizeof(buf))
+		got++;
+	ASSERT_GT(got, 0, "received");
+	ASSERT_LT(got, 50, "received");
+	skel->bss->judged_bytes = 0;
+out:
+	bpf_link__destroy(link);
+	close_pair(sk, peer);
+}
+
 static int client_of(int fd)
 {
 	int one = 1, c = connect_to_fd(fd, WAIT_SEC * 1000);
@@ -1919,6 +1942,7 @@ static const struct {
 	{ "refused",		refusals_of_all },
 	{ "privileges",		privileges },
 	{ "tokens",		tokens },
+	{ "udp_memory",		udp_memory },
 	{ "other_kinds",	other_kinds },
 	{ "inherit",		inherit },
 	{ "inherit_v6",		inherit_v6 },

@@ -12,6 +12,7 @@
 #define RACE_MS 200
 #define RACE_ROUNDS 500	/* at least: the machine may be slow */
 #define RING_RECORD 3000
+#define COME_AND_GO 3000	/* more than there is stack for */
 
 static void run_steps(struct recv_test *s, const char *steps)
 {
@@ -439,6 +440,32 @@ static bool reads(struct reader *r, int len, const char *what)
 {
 	pthread_join(r->thread, NULL);
 	return ASSERT_EQ(r->ret, len, what);
+}
+
+/* Programs come and go while the application sleeps in recv(). Each time it wakes up
+ * to see who has what it waits for.
+ */
+static void come_and_go(struct recv_test *s)
+{
+	static struct reader r;
+	int i, slept = 0;
+	__u64 until;
+
+	if (!start_reader(s, &r, 100, 0))
+		return;
+	for (i = 0; i < COME_AND_GO && times_slept(r.tid) != slept; i++) {
+		slept = times_slept(r.tid);
+		if (!ASSERT_OK(i % 2 ? join(s, 0, s->sk) : leave(s, 0), "join, leave"))
+			break;
+		until = now_ms() + 200;
+		while (times_slept(r.tid) == slept && now_ms() < until)
+			sched_yield();
+	}
+	if (i % 2)
+		join(s, 0, s->sk);
+	new_record(s, 'P', 100);
+	send_record(s, 100, 0);
+	reads(&r, 100, "bytes read");
 }
 
 /* A record is dropped while the application sleeps in recv() */
@@ -1521,6 +1548,7 @@ static const struct {
 	{ "fin_unread",		"P100 P100 F -100 -100 E" },
 	{ "fin_dropped",	"P100 D100 R100 F -100 E" },
 
+	{ "come_and_go",	.run = come_and_go, .v4 = true },
 	{ "blocked_read",	.run = blocked_read },
 	{ "window_drop",	.run = window_drop },
 	{ "window_pass",	.run = window_pass },

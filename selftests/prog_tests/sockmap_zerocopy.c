@@ -216,6 +216,26 @@ static void drop_apply(struct zc_test *t)
 	drop(t, 2000);
 }
 
+/* The verdict on what there was no room for is not that on what comes next. */
+static void drop_after_full(struct zc_test *t)
+{
+	int n, sent = 0;
+
+	if (!join(t))
+		return;
+	while ((n = send(t->sk, payload, sizeof(payload), MSG_DONTWAIT)) > 0)
+		sent += n;
+	ASSERT_EQ(errno, EAGAIN, "errno");
+	for (; sent; sent -= n) {
+		n = sent < sizeof(payload) ? sent : sizeof(payload);
+		if (!receive(t->peer, n))
+			return;
+	}
+	t->skel->data->verdict = SK_DROP;
+	ASSERT_EQ(send(t->sk, payload, 100, 0), -1, "send");
+	ASSERT_EQ(errno, EACCES, "errno");
+}
+
 /* Part of it, until there is no more room */
 static void notify_partial(struct zc_test *t)
 {
@@ -286,6 +306,7 @@ static const struct {
 	{ "notify_partial",	notify_partial },
 	{ "drop",		drop_one },
 	{ "drop_apply",		drop_apply },
+	{ "drop_after_full",	drop_after_full },
 	{ "sendfile",		sent_by_sendfile },
 	{ "splice",		sent_by_splice },
 };
