@@ -231,7 +231,7 @@ static void short_wait_all(struct recv_test *s)
 	static __u8 buf[FLOW_LEN];
 
 	shutdown(s->peer, SHUT_WR);
-	wait_at_most(s->sk, READ_TIMEOUT_SEC * 1000);
+	wait_at_most(s->sk, IO_TIMEOUT_SEC * 1000);
 	ASSERT_EQ(recv(s->sk, buf, sizeof(buf), MSG_WAITALL), sent / f.record * f.record,
 		  "bytes that arrive");
 }
