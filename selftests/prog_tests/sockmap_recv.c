@@ -4,6 +4,7 @@
  */
 #include <linux/if_packet.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/epoll.h>
 
@@ -1387,6 +1388,22 @@ static void answer_read(struct answers *a, struct reader *r, const char *what)
 	answer(a, what, r->ret < 0 ? -r->err : r->ret);
 }
 
+/* Send until there is no more room, also after what is on its way arrived. */
+static void fill(struct recv_test *s)
+{
+	struct pollfd pfd = { .fd = s->sk, .events = POLLOUT };
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
+	static __u8 buf[100000];
+	int left, unsent;
+
+	do {
+		while (send(s->sk, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+			;
+		if (ioctl(s->sk, SIOCOUTQ, &left) || ioctl(s->sk, SIOCOUTQNSD, &unsent))
+			break;
+	} while ((left > unsent || poll(&pfd, 1, 0)) && look_again(until));
+}
+
 /* The socket can send again: that wakes who waits to receive, too. */
 static void make_room(struct recv_test *s, struct reader *r)
 {
@@ -1405,12 +1422,11 @@ static void ask_waits(struct recv_test *s, struct answers *a)
 {
 	struct sigaction sa = { .sa_handler = catch }, old;
 	static struct reader r;
-	static __u8 buf[100000];
+	__u8 buf[200] = {};
 	int size = 65536;
 
 	xsetsockopt(s->sk, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	while (send(s->sk, buf, sizeof(buf), MSG_DONTWAIT) > 0)
-		;
+	fill(s);
 	if (!start_reader(s, &r, 100, 0))
 		return;
 	make_room(s, &r);
