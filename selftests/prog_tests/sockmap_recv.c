@@ -1153,6 +1153,23 @@ static void egress_failed(struct recv_test *s)
 	run_steps(s, "R100 P100 -100 I100 -100");
 }
 
+/* A map that does not take the socket after all leaves none of its programs on it. */
+static void insert_refused(struct recv_test *s)
+{
+	int map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "refuses", 4, 4, 1, NULL);
+
+	if (!ASSERT_OK_FD(map, "create map") || !step(s, "L") ||
+	    xbpf_prog_attach(bpf_program__fd(verdict(s)), map, BPF_SK_SKB_STREAM_VERDICT, 0) ||
+	    xbpf_map_update_elem(map, &u32(0), &u64(s->other_peer), BPF_ANY) ||
+	    xbpf_map_update_elem(s->map, &u32(0), &u64(s->sk), BPF_ANY))
+		goto out;
+	ASSERT_EQ(bpf_map_update_elem(map, &u32(0), &u64(s->sk), BPF_NOEXIST), -EEXIST,
+		  "insert");
+	run_steps(s, "D100 -100 A P100 D50 P30 -130");
+out:
+	close(map);
+}
+
 /* The socket is made anew, for another connection: of the old one nothing is left. */
 static void disconnect(struct recv_test *s)
 {
@@ -1670,6 +1687,7 @@ static const struct {
 	{ "collapse",		.run = collapse, .ready = true },
 	{ "parser_errors",	.run = parser_errors, .ready = true },
 	{ "egress_failed",	.run = egress_failed },
+	{ "insert_refused",	.run = insert_refused, .ready = true },
 	{ "disconnect",		.run = disconnect, .ready = true },
 	{ "before_accept",	.run = before_accept, .ready = true },
 	{ "close_read",		.run = close_read },
