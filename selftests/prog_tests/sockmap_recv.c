@@ -486,26 +486,38 @@ static void blocked_read(struct recv_test *s)
 	check(s, INT_MAX, "reading what came after a dropped record");
 }
 
-/* recv(MSG_WAITALL) goes on over the ends of records */
-static void wait_all(struct recv_test *s)
+/* recv(MSG_WAITALL) goes on over the ends of records, with MSG_PEEK too */
+static void waits_for_all(struct recv_test *s, int peek)
 {
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
 	static struct reader r;
 	int slept;
 
-	if (!start_reader(s, &r, 300, MSG_WAITALL))
+	if (!start_reader(s, &r, 300, MSG_WAITALL | peek))
 		return;
 	slept = times_slept(r.tid);
 	new_record(s, 'P', 100);
 	send_record(s, 100, 0);
 	/* when it has read that, it sleeps again or returns */
-	while ((times_slept(r.tid) == slept || unread(s->sk) > 0) && look_again(until))
+	while ((times_slept(r.tid) == slept || (!peek && unread(s->sk) > 0)) &&
+	       look_again(until))
 		;
 	new_record(s, 'D', 100);
 	send_record(s, 100, 0);
 	new_record(s, 'P', 200);
 	send_record(s, 200, 0);
 	reads(&r, 300, "recv(MSG_WAITALL)");
+	ASSERT_EQ(unread(s->sk), peek ? 300 : 0, "FIONREAD");
+}
+
+static void wait_all(struct recv_test *s)
+{
+	waits_for_all(s, 0);
+}
+
+static void wait_all_peek(struct recv_test *s)
+{
+	waits_for_all(s, MSG_PEEK);
 }
 
 /* To a thread that sleeps */
@@ -1673,6 +1685,7 @@ static const struct {
 
 	/* ways to read and to wait */
 	{ "wait_all",		.run = wait_all },
+	{ "wait_all_peek",	.run = wait_all_peek },
 	{ "join_blocked",	.run = join_blocked },
 	{ "leave_blocked",	.run = leave_blocked },
 	{ "interrupted",	.run = interrupted },
