@@ -12,6 +12,7 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -22,7 +23,7 @@
 #define WARM_UP 300
 #define PAIRS 1000		/* attach and detach */
 #define CONNECTIONS 1000
-#define SOCKETS 400		/* pairs of them, for the memory */
+#define SOCKETS 4000		/* pairs of them, for the memory */
 
 static struct test_sockmap_recv *skel;
 
@@ -169,39 +170,60 @@ static void bench_attach(struct way *w)
 /* A server's connections: by a sockops program into the map, or as heirs of the
  * listening socket
  */
-static void bench_accept(struct way *w)
+struct server {
+	struct sockaddr_in addr;
+	int listener, link, cgroup;
+};
+
+static bool serve(struct server *s, struct way *w)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, inherit, .flags = BPF_F_SOCK_INHERIT);
-	int sockops = bpf_program__fd(skel->progs.prog_sockops), link = -1, i, sk, peer;
-	int cgroup = open("/sys/fs/cgroup", O_RDONLY);
-	struct sockaddr_in addr;
-	int listener = listen_at(&addr);
-	long long t = 0;
+	int sockops = bpf_program__fd(skel->progs.prog_sockops);
 
 	prepare(w);
-	if (w->direct)
-		link = bpf_link_create(prog_fd(false), listener, BPF_SK_SKB_STREAM_VERDICT,
-				       &inherit);
-	else if (!w->none && bpf_prog_attach(sockops, cgroup, BPF_CGROUP_SOCK_OPS, 0))
+	s->listener = listen_at(&s->addr);
+	s->cgroup = open("/sys/fs/cgroup", O_RDONLY);
+	s->link = -1;
+	if (w->direct) {
+		s->link = bpf_link_create(prog_fd(false), s->listener,
+					  BPF_SK_SKB_STREAM_VERDICT, &inherit);
+		return s->link >= 0;
+	}
+	if (!w->none && bpf_prog_attach(sockops, s->cgroup, BPF_CGROUP_SOCK_OPS, 0))
 		die("sockops");
-	if (!w->direct || link >= 0) {
+	return true;
+}
+
+static void stop_serving(struct server *s)
+{
+	bpf_prog_detach2(bpf_program__fd(skel->progs.prog_sockops), s->cgroup,
+			 BPF_CGROUP_SOCK_OPS);
+	close(s->link);
+	close(s->listener);
+	close(s->cgroup);
+}
+
+static void bench_accept(struct way *w)
+{
+	struct server s;
+	int i, sk, peer;
+	long long t = 0;
+
+	if (serve(&s, w)) {
 		for (i = -WARM_UP; i < CONNECTIONS; i++) {
 			if (!i)
 				t = now();
-			connect_to(listener, &addr, &sk, &peer);
+			connect_to(s.listener, &s.addr, &sk, &peer);
 			close(peer);
 			close(sk);
 		}
 		printf("connect, accept and close, %s\t%lld\n", w->name,
 		       (now() - t) / CONNECTIONS);
 	}
-	bpf_prog_detach2(sockops, cgroup, BPF_CGROUP_SOCK_OPS);
-	close(link);
-	close(listener);
-	close(cgroup);
+	stop_serving(&s);
 }
 
-static long slab_bytes(void)
+static long slab_kb(void)
 {
 	FILE *f = fopen("/proc/meminfo", "r");
 	char line[100];
@@ -212,13 +234,33 @@ static long slab_bytes(void)
 			break;
 	if (f)
 		fclose(f);
+	return kb;
+}
+
+/* When what was closed before is freed. With a clock that counts instructions,
+ * sleeping takes no time.
+ */
+static long slab_bytes(void)
+{
+	long kb, last = slab_kb();
+
+	while (sleep(1), (kb = slab_kb()) != last)
+		last = kb;
 	return kb * 1024;
+}
+
+static void allow_sockets(void)
+{
+	struct rlimit files = { 3 * SOCKETS + 100, 3 * SOCKETS + 100 };
+
+	if (setrlimit(RLIMIT_NOFILE, &files))
+		die("setrlimit");
 }
 
 /* All in one map: a slot is 8 bytes, and not counted. */
 static void bench_memory(struct way *w)
 {
-	static int sk[SOCKETS], peer[SOCKETS];
+	static int sk[SOCKETS], peer[SOCKETS], link[SOCKETS];
 	int i, map, n = 0;
 	long before;
 
@@ -229,15 +271,43 @@ static void bench_memory(struct way *w)
 	if (map < 0 || bpf_prog_attach(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT, 0))
 		die("bpf_map_create");
 	before = slab_bytes();
-	for (i = 0; i < SOCKETS; i++)
+	for (i = 0; i < SOCKETS; i++) {
 		n += w->direct ? attach(w, sk[i]) : !bpf_map_update_elem(map, &i, &sk[i], BPF_ANY);
+		link[i] = w->links[1];
+	}
 	if (n == SOCKETS)
 		printf("memory of a socket, %s\t%ld\n", w->name, (slab_bytes() - before) / SOCKETS);
 	close(map);
 	for (i = 0; i < SOCKETS; i++) {
+		if (w->direct)
+			close(link[i]);
 		close(sk[i]);
 		close(peer[i]);
 	}
+}
+
+/* Both ends of it, files and all. What programs need is what it has more than a plain
+ * one. Not for sockmap: the sockops program has one slot, that the last one is in.
+ */
+static void bench_accept_memory(struct way *w)
+{
+	static int sk[SOCKETS], peer[SOCKETS];
+	struct server s;
+	long before;
+	int i;
+
+	if (serve(&s, w)) {
+		before = slab_bytes();
+		for (i = 0; i < SOCKETS; i++)
+			connect_to(s.listener, &s.addr, &sk[i], &peer[i]);
+		printf("memory of a connection, %s\t%ld\n", w->name,
+		       (slab_bytes() - before) / SOCKETS);
+		for (i = 0; i < SOCKETS; i++) {
+			close(sk[i]);
+			close(peer[i]);
+		}
+	}
+	stop_serving(&s);
 }
 
 int main(void)
@@ -255,6 +325,7 @@ int main(void)
 	skel = test_sockmap_recv__open_and_load();
 	if (!skel)
 		die("loading programs");
+	allow_sockets();
 	/* The machine has just booted. */
 	sleep(3);
 	for (j = 0; j < ARRAY_SIZE(lens); j++)
@@ -268,5 +339,8 @@ int main(void)
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_memory(&ways[i]);
+	for (i = 0; i < ARRAY_SIZE(ways); i++)
+		if (!ways[i].parser && (ways[i].none || ways[i].direct))
+			bench_accept_memory(&ways[i]);
 	return 0;
 }
