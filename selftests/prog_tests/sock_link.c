@@ -1898,28 +1898,66 @@ static void *race_fork(void *arg)
 	return NULL;
 }
 
+/* The same of unix sockets, which have no parser and no sk_msg programs */
+static void *race_skb_verdict(void *arg)
+{
+	race_link(skel->progs.prog_skb, NULL, SK, 0);
+	return NULL;
+}
+
+static void *race_pairs(void *arg)
+{
+	int fd[2];
+
+	while (racing()) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd))
+			continue;
+		dup2(fd[0], SK);
+		dup2(fd[1], PEER);
+		close_pair(fd[0], fd[1]);
+	}
+	return NULL;
+}
+
+static void run_racers(void *(* const racers[])(void *arg), int n)
+{
+	pthread_t threads[8];
+	int i;
+
+	race_until = now_ms() + 2000;
+	for (i = 0; i < n; i++)
+		xpthread_create(&threads[i], NULL, racers[i], NULL);
+	for (i = 0; i < n; i++)
+		xpthread_join(threads[i], NULL);
+	close(SK);
+	close(PEER);
+	/* The programs are free of all that, and the next socket is as any. */
+	skel->bss->judged_bytes = 0;
+	attach_detach();
+}
+
 static void race(void)
 {
 	static void *(* const racers[])(void *arg) = {
 		race_parser, race_verdict, race_msg, race_listener, race_map,
 		race_data, race_sockets, race_fork,
 	};
-	pthread_t threads[ARRAY_SIZE(racers)];
-	int i, fd = socket_loopback(AF_INET, SOCK_STREAM);
+	int fd = socket_loopback(AF_INET, SOCK_STREAM);
 
 	dup2(fd, LISTENER);
 	close(fd);
-	race_until = now_ms() + 2000;
-	for (i = 0; i < ARRAY_SIZE(racers); i++)
-		xpthread_create(&threads[i], NULL, racers[i], NULL);
-	for (i = 0; i < ARRAY_SIZE(racers); i++)
-		xpthread_join(threads[i], NULL);
-	close(SK);
-	close(PEER);
+	run_racers(racers, ARRAY_SIZE(racers));
 	close(LISTENER);
-	/* The programs are free of all that, and the next socket is as any. */
-	skel->bss->judged_bytes = 0;
-	attach_detach();
+}
+
+static void race_unix(void)
+{
+	static void *(* const racers[])(void *arg) = {
+		race_verdict, race_skb_verdict, race_map, race_data, race_pairs,
+		race_fork,
+	};
+
+	run_racers(racers, ARRAY_SIZE(racers));
 }
 
 static const struct {
@@ -1962,6 +2000,7 @@ static const struct {
 	{ "add_lookup",		add_lookup },
 	{ "add_udp",		add_udp },
 	{ "race",		race },
+	{ "race_unix",		race_unix },
 };
 
 void test_sock_link(void)
