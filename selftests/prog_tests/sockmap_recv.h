@@ -299,6 +299,15 @@ static int uring_result(struct io_uring *ring, int requests)
 	return n;
 }
 
+/* io_uring_queue_exit() leaves the completion ring mapped, which keeps all of the ring. */
+static void uring_exit(struct io_uring *ring)
+{
+	long page = sysconf(_SC_PAGESIZE);
+
+	munmap((void *)((unsigned long)ring->cq.khead & -page), ring->cq.ring_sz);
+	io_uring_queue_exit(ring);
+}
+
 /* Multishot has one result each time there is data, for as long as there are buffers,
  * which is once.
  */
@@ -332,7 +341,7 @@ static int uring_read(int fd, void *buf, int len, bool multishot)
 	}
 	*io_uring_get_sqe(&ring) = recv;
 	n = uring_result(&ring, 1 + multishot);
-	io_uring_queue_exit(&ring);
+	uring_exit(&ring);
 	errno = n < 0 ? -n : 0;
 	return n < 0 ? -1 : n;
 }
