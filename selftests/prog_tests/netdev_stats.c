@@ -724,7 +724,7 @@ void test_netdev_stats(void)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(tests); i++)
-		if (test__start_subtest(tests[i].name) && !kernel_lacks_it())
+		if (test__start_subtest(tests[i].name) && !kernel_lacks_kfuncs())
 			run(skel = skel ?: test_netdev_iter__open_and_load(), tests[i].run);
 	test_netdev_iter__destroy(skel);
 }

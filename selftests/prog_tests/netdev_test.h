@@ -5,11 +5,26 @@
 
 #include "test_progs.h"
 
-static inline bool kernel_lacks_it(void)
+static inline bool kernel_lacks_targets(void)
 {
 	if (libbpf_find_vmlinux_btf_id("netdev", BPF_TRACE_ITER) > 0)
 		return false;
 	printf("%s:SKIP: no iterators of network devices in this kernel\n", __func__);
+	test__skip();
+	return true;
+}
+
+static inline bool kernel_has_kfuncs(void)
+{
+	return libbpf_find_vmlinux_btf_id("bpf_iter_netdev_new", BPF_TRACE_FENTRY) > 0;
+}
+
+static inline bool kernel_lacks_kfuncs(void)
+{
+	if (kernel_has_kfuncs())
+		return false;
+	printf("%s:SKIP: no open-coded iterators of network devices in this kernel\n",
+	       __func__);
 	test__skip();
 	return true;
 }

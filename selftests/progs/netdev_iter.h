@@ -105,23 +105,24 @@ struct bpf_iter_qdisc {
 	__u64 __opaque[3];
 };
 
-__ksym int bpf_iter_netns_new(struct bpf_iter_netns *it);
-__ksym struct net *bpf_iter_netns_next(struct bpf_iter_netns *it);
-__ksym void bpf_iter_netns_destroy(struct bpf_iter_netns *it);
+/* Programs that a kernel lacks something for are not loaded there. */
+int bpf_iter_netns_new(struct bpf_iter_netns *it) __weak __ksym;
+struct net *bpf_iter_netns_next(struct bpf_iter_netns *it) __weak __ksym;
+void bpf_iter_netns_destroy(struct bpf_iter_netns *it) __weak __ksym;
 
-__ksym int bpf_iter_netdev_new(struct bpf_iter_netdev *it, struct net *net);
-__ksym struct net_device *bpf_iter_netdev_next(struct bpf_iter_netdev *it);
-__ksym void bpf_iter_netdev_destroy(struct bpf_iter_netdev *it);
+int bpf_iter_netdev_new(struct bpf_iter_netdev *it, struct net *net) __weak __ksym;
+struct net_device *bpf_iter_netdev_next(struct bpf_iter_netdev *it) __weak __ksym;
+void bpf_iter_netdev_destroy(struct bpf_iter_netdev *it) __weak __ksym;
 
-__ksym int bpf_iter_qdisc_new(struct bpf_iter_qdisc *it, struct net_device *dev);
-__ksym struct Qdisc *bpf_iter_qdisc_next(struct bpf_iter_qdisc *it);
-__ksym void bpf_iter_qdisc_destroy(struct bpf_iter_qdisc *it);
+int bpf_iter_qdisc_new(struct bpf_iter_qdisc *it, struct net_device *dev) __weak __ksym;
+struct Qdisc *bpf_iter_qdisc_next(struct bpf_iter_qdisc *it) __weak __ksym;
+void bpf_iter_qdisc_destroy(struct bpf_iter_qdisc *it) __weak __ksym;
 
-__ksym int bpf_netdev_get_stats64(struct net_device *dev,
-				  struct rtnl_link_stats64 *stats);
-__ksym void bpf_qdisc_get_stats(struct Qdisc *q, struct gnet_stats_queue *stats);
+int bpf_netdev_get_stats64(struct net_device *dev,
+			   struct rtnl_link_stats64 *stats) __weak __ksym;
+void bpf_qdisc_get_stats(struct Qdisc *q, struct gnet_stats_queue *stats) __weak __ksym;
 
-__ksym void bpf_rcu_read_lock(void);
-__ksym void bpf_rcu_read_unlock(void);
+void bpf_rcu_read_lock(void) __weak __ksym;
+void bpf_rcu_read_unlock(void) __weak __ksym;
 
 #endif
