@@ -12,10 +12,13 @@ bool udp;
 SEC("sockops")
 int add_established(struct bpf_sock_ops *skops)
 {
-	struct bpf_sock_ops_kern *kern = bpf_cast_to_kern_ctx(skops);
+	struct bpf_sock_ops_kern *kern = (void *)skops;
 
 	if (skops->op != op)
 		return 1;
+	/* Where there is no such function, the context is what it takes. */
+	if (bpf_ksym_exists(bpf_cast_to_kern_ctx))
+		kern = bpf_cast_to_kern_ctx(skops);
 	errs[0] = bpf_sock_ops_link_add(kern, links[0]);
 	errs[1] = bpf_sock_ops_link_add(kern, links[1]);
 	return 1;

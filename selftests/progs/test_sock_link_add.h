@@ -17,6 +17,6 @@ struct bpf_sock_ops_kern {
 
 int bpf_sock_link_add(struct sock *sk, __u32 link_id) __ksym;
 int bpf_sock_ops_link_add(struct bpf_sock_ops_kern *skops, __u32 link_id) __ksym;
-void *bpf_cast_to_kern_ctx(void *ctx) __ksym;
+void *bpf_cast_to_kern_ctx(void *ctx) __ksym __weak;
 
 #endif
