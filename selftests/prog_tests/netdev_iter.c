@@ -244,13 +244,13 @@ static void wait_for_dellink(const struct nl_ns *ns, int ifindex)
 
 static void check_netns(struct iters *t, int n, const char *form)
 {
-	int i, at = 0;
+	int i, at;
 
 	for (i = 0; i < NSES; i++)
 		ASSERT_EQ(count_netns(n, t->ns[i].cookie), 1, form);
 	/* in the order in which they were made */
-	for (i = 0; n > 0; n--)
-		i += i < NSES && seen[at++].netns_cookie == t->ns[i].cookie;
+	for (i = 0, at = 0; i < NSES && at < n; at++)
+		i += seen[at].netns_cookie == t->ns[i].cookie;
 	ASSERT_EQ(i, NSES, form);
 }
 

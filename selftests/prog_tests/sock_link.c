@@ -504,12 +504,14 @@ static int put_on(struct attached *a, const char *name, int fd, enum way way, in
 static void take_off(struct attached *a)
 {
 	bpf_link__destroy(a->link);
-	if (a->map >= 0)
-		bpf_map_delete_elem(a->map, &u32(0));
-	if (a->map >= 0 && !a->map_link)
+	if (a->map < 0)
+		return;
+	bpf_map_delete_elem(a->map, &u32(0));
+	if (a->map_link)
+		bpf_link__destroy(a->map_link);
+	else
 		bpf_prog_detach2(bpf_program__fd(a->prog), a->map,
 				 bpf_program__expected_attach_type(a->prog));
-	bpf_link__destroy(a->map_link);
 }
 
 static void slot_taken(void)
