@@ -21,11 +21,12 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define RECORDS 3000
 #define WARM_UP 300
-#define PAIRS 1000		/* attach and detach */
+#define PAIRS 20000		/* attach and detach: several RCU grace periods */
 #define CONNECTIONS 1000
 #define SOCKETS 4000		/* pairs of them, for the memory */
 
 static struct test_sockmap_recv *skel;
+static int parser_link, verdict_link;	/* for sockets to join; -1 if there are no links */
 
 static int listen_at(struct sockaddr_in *addr)
 {
@@ -61,13 +62,12 @@ static void connect_pair(int *sk, int *peer)
 	close(listener);
 }
 
-/* A way of putting programs on a socket */
+/* A way of putting programs on a socket: it joins a map, or links, that have them */
 struct way {
 	const char *name;
 	bool parser;
 	bool direct;
 	bool none;
-	int links[2];
 };
 
 static int prog_fd(bool parser)
@@ -75,31 +75,43 @@ static int prog_fd(bool parser)
 	return bpf_program__fd(parser ? skel->progs.prog_parser : skel->progs.prog_verdict);
 }
 
-static bool attach(struct way *w, int sk)
+static bool join(struct way *w, int sk)
 {
+	LIBBPF_OPTS(bpf_link_update_opts, add, .flags = BPF_F_SOCK_ADD,
+		    .parser_link_fd = w->parser ? parser_link : 0);
 	int key = 0, map = bpf_map__fd(skel->maps.sock_map);
 
-	w->links[0] = -1;
-	w->links[1] = -1;
 	if (w->none)
 		return true;
-	if (!w->direct)
-		return !bpf_map_update_elem(map, &key, &sk, BPF_ANY);
-	if (w->parser)
-		w->links[0] = bpf_link_create(prog_fd(true), sk, BPF_SK_SKB_STREAM_PARSER, NULL);
-	w->links[1] = bpf_link_create(prog_fd(false), sk, BPF_SK_SKB_STREAM_VERDICT, NULL);
-	return w->links[1] >= 0 && (!w->parser || w->links[0] >= 0);
+	return w->direct ? !bpf_link_update(verdict_link, sk, &add) :
+			   !bpf_map_update_elem(map, &key, &sk, BPF_ANY);
 }
 
-static void detach(struct way *w)
+static void leave(struct way *w, int sk)
 {
-	int key = 0, i;
+	LIBBPF_OPTS(bpf_link_update_opts, del, .flags = BPF_F_SOCK_DEL,
+		    .parser_link_fd = w->parser ? parser_link : 0);
+	int key = 0;
 
-	if (!w->none && !w->direct)
+	if (w->direct)
+		bpf_link_update(verdict_link, sk, &del);
+	else if (!w->none)
 		bpf_map_delete_elem(bpf_map__fd(skel->maps.sock_map), &key);
-	for (i = 0; i < ARRAY_SIZE(w->links); i++)
-		if (w->links[i] >= 0)
-			close(w->links[i]);
+}
+
+static void set_progs(struct way *w, int map)
+{
+	if ((w->parser && bpf_prog_attach(prog_fd(true), map, BPF_SK_SKB_STREAM_PARSER, 0)) ||
+	    bpf_prog_attach(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT, 0))
+		die("bpf_prog_attach");
+}
+
+static void make_links(void)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = BPF_F_SOCK_NONE);
+
+	parser_link = bpf_link_create(prog_fd(true), 0, BPF_SK_SKB_STREAM_PARSER, &opts);
+	verdict_link = bpf_link_create(prog_fd(false), 0, BPF_SK_SKB_STREAM_VERDICT, &opts);
 }
 
 /* Which programs the map has, its sockets get. */
@@ -109,11 +121,34 @@ static void prepare(struct way *w)
 
 	bpf_prog_detach2(prog_fd(true), map, BPF_SK_SKB_STREAM_PARSER);
 	bpf_prog_detach2(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT);
-	if (w->none || w->direct)
-		return;
-	if ((w->parser && bpf_prog_attach(prog_fd(true), map, BPF_SK_SKB_STREAM_PARSER, 0)) ||
-	    bpf_prog_attach(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT, 0))
-		die("bpf_prog_attach");
+	if (!w->none && !w->direct)
+		set_progs(w, map);
+}
+
+static long slab_kb(void)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	char line[100];
+	long kb = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Slab: %ld", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* When what was closed before is freed: bytes that are not. With a clock that counts
+ * instructions, sleeping takes no time.
+ */
+static long settle(void)
+{
+	long kb, last = slab_kb();
+
+	while (sleep(1), (kb = slab_kb()) != last)
+		last = kb;
+	return kb * 1024;
 }
 
 static void transfer(int peer, int sk, int len, int records)
@@ -137,17 +172,18 @@ static void bench_records(struct way *w, int len)
 
 	prepare(w);
 	connect_pair(&sk, &peer);
-	if (attach(w, sk)) {
+	if (join(w, sk)) {
 		transfer(peer, sk, len, WARM_UP);
 		t = now();
 		transfer(peer, sk, len, RECORDS);
 		printf("record of %d bytes, %s\t%lld\n", len, w->name, (now() - t) / RECORDS);
-		detach(w);
+		leave(w, sk);
 	}
 	close(sk);
 	close(peer);
 }
 
+/* Joining what is there, and leaving it */
 static void bench_attach(struct way *w)
 {
 	int i, sk, peer;
@@ -155,14 +191,61 @@ static void bench_attach(struct way *w)
 
 	prepare(w);
 	connect_pair(&sk, &peer);
+	settle();
 	t = now();
 	for (i = 0; i < PAIRS; i++) {
-		if (!attach(w, sk))
+		if (!join(w, sk))
 			break;
-		detach(w);
+		leave(w, sk);
 	}
 	if (i == PAIRS)
 		printf("attach and detach, %s\t%lld\n", w->name, (now() - t) / PAIRS);
+	close(sk);
+	close(peer);
+}
+
+/* A map, or a link, for one socket: what was made, or -1 */
+static int attach_alone(struct way *w, int sk)
+{
+	int key = 0, map;
+
+	if (w->direct)
+		return bpf_link_create(prog_fd(false), sk, BPF_SK_SKB_STREAM_VERDICT, NULL);
+	map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, NULL, 4, 4, 1, NULL);
+	if (map < 0)
+		die("bpf_map_create");
+	set_progs(w, map);
+	return bpf_map_update_elem(map, &key, &sk, BPF_ANY) ? -1 : map;
+}
+
+/* The socket is taken off a map at once, not when a worker frees the map. */
+static void detach_alone(struct way *w, int fd)
+{
+	int key = 0;
+
+	if (!w->direct)
+		bpf_map_delete_elem(fd, &key);
+	close(fd);
+}
+
+static void bench_attach_alone(struct way *w)
+{
+	int i, fd, sk, peer;
+	long long t;
+
+	prepare(w);
+	connect_pair(&sk, &peer);
+	settle();
+	t = now();
+	for (i = 0; i < PAIRS; i++) {
+		fd = attach_alone(w, sk);
+		if (fd < 0)
+			break;
+		detach_alone(w, fd);
+	}
+	if (i == PAIRS)
+		printf("attach and detach, each its own, %s\t%lld\n", w->name,
+		       (now() - t) / PAIRS);
 	close(sk);
 	close(peer);
 }
@@ -223,32 +306,6 @@ static void bench_accept(struct way *w)
 	stop_serving(&s);
 }
 
-static long slab_kb(void)
-{
-	FILE *f = fopen("/proc/meminfo", "r");
-	char line[100];
-	long kb = 0;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "Slab: %ld", &kb) == 1)
-			break;
-	if (f)
-		fclose(f);
-	return kb;
-}
-
-/* When what was closed before is freed. With a clock that counts instructions,
- * sleeping takes no time.
- */
-static long slab_bytes(void)
-{
-	long kb, last = slab_kb();
-
-	while (sleep(1), (kb = slab_kb()) != last)
-		last = kb;
-	return kb * 1024;
-}
-
 static void allow_sockets(void)
 {
 	struct rlimit files = { 3 * SOCKETS + 100, 3 * SOCKETS + 100 };
@@ -257,10 +314,12 @@ static void allow_sockets(void)
 		die("setrlimit");
 }
 
-/* All in one map: a slot is 8 bytes, and not counted. */
-static void bench_memory(struct way *w)
+/* All in one map: a slot is 8 bytes, and not counted. Or all in one link, or each
+ * @alone in its own.
+ */
+static void bench_memory(struct way *w, bool alone)
 {
-	static int sk[SOCKETS], peer[SOCKETS], link[SOCKETS];
+	static int sk[SOCKETS], peer[SOCKETS], own[SOCKETS];
 	int i, map, n = 0;
 	long before;
 
@@ -268,19 +327,24 @@ static void bench_memory(struct way *w)
 	for (i = 0; i < SOCKETS; i++)
 		connect_pair(&sk[i], &peer[i]);
 	map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, NULL, 4, 4, SOCKETS, NULL);
-	if (map < 0 || bpf_prog_attach(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT, 0))
+	if (map < 0)
 		die("bpf_map_create");
-	before = slab_bytes();
+	set_progs(w, map);
+	before = settle();
 	for (i = 0; i < SOCKETS; i++) {
-		n += w->direct ? attach(w, sk[i]) : !bpf_map_update_elem(map, &i, &sk[i], BPF_ANY);
-		link[i] = w->links[1];
+		own[i] = alone ? attach_alone(w, sk[i]) : -1;
+		if (alone)
+			n += own[i] >= 0;
+		else
+			n += w->direct ? join(w, sk[i]) :
+					 !bpf_map_update_elem(map, &i, &sk[i], BPF_ANY);
 	}
 	if (n == SOCKETS)
-		printf("memory of a socket, %s\t%ld\n", w->name, (slab_bytes() - before) / SOCKETS);
+		printf("memory of a socket, %s%s\t%ld\n", alone ? "each its own, " : "",
+		       w->name, (settle() - before) / SOCKETS);
 	close(map);
 	for (i = 0; i < SOCKETS; i++) {
-		if (w->direct)
-			close(link[i]);
+		close(own[i]);
 		close(sk[i]);
 		close(peer[i]);
 	}
@@ -297,11 +361,11 @@ static void bench_accept_memory(struct way *w)
 	int i;
 
 	if (serve(&s, w)) {
-		before = slab_bytes();
+		before = settle();
 		for (i = 0; i < SOCKETS; i++)
 			connect_to(s.listener, &s.addr, &sk[i], &peer[i]);
 		printf("memory of a connection, %s\t%ld\n", w->name,
-		       (slab_bytes() - before) / SOCKETS);
+		       (settle() - before) / SOCKETS);
 		for (i = 0; i < SOCKETS; i++) {
 			close(sk[i]);
 			close(peer[i]);
@@ -326,6 +390,7 @@ int main(void)
 	if (!skel)
 		die("loading programs");
 	allow_sockets();
+	make_links();
 	/* The machine has just booted. */
 	sleep(3);
 	for (j = 0; j < ARRAY_SIZE(lens); j++)
@@ -333,12 +398,18 @@ int main(void)
 			bench_records(&ways[i], lens[j]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		bench_attach(&ways[i]);
+	for (i = 1; i < ARRAY_SIZE(ways); i++)
+		if (!ways[i].parser)
+			bench_attach_alone(&ways[i]);
 	for (i = 0; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_accept(&ways[i]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
-			bench_memory(&ways[i]);
+			bench_memory(&ways[i], false);
+	for (i = 1; i < ARRAY_SIZE(ways); i++)
+		if (!ways[i].parser)
+			bench_memory(&ways[i], true);
 	for (i = 0; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser && (ways[i].none || ways[i].direct))
 			bench_accept_memory(&ways[i]);

@@ -61,6 +61,46 @@ static int refused(struct bpf_program *prog, int fd, __u32 flags)
 	return err;
 }
 
+struct listener {
+	struct bpf_link *parser;
+	struct bpf_link *verdict;
+	int fd;
+};
+
+/* Add a socket to a link that was made with BPF_F_SOCK_NONE, or take it off. */
+static int add_to(const struct bpf_link *link, int fd)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = BPF_F_SOCK_ADD);
+
+	return bpf_link_update(bpf_link__fd(link), fd, &opts);
+}
+
+static int del_from(const struct bpf_link *link, int fd)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = BPF_F_SOCK_DEL);
+
+	return bpf_link_update(bpf_link__fd(link), fd, &opts);
+}
+
+/* The same with parser and verdict in one step */
+static int update_both(struct listener *l, int fd, __u32 flags)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = flags,
+		    .parser_link_fd = bpf_link__fd(l->parser));
+
+	return bpf_link_update(bpf_link__fd(l->verdict), fd, &opts);
+}
+
+/* The error that the socket is refused with by a link that others could share */
+static int refused_by_shared(struct bpf_program *prog, int fd, __u32 flags)
+{
+	struct bpf_link *link = try_attach(prog, 0, flags | BPF_F_SOCK_NONE);
+	int err = link ? add_to(link, fd) : -errno;
+
+	bpf_link__destroy(link);
+	return err;
+}
+
 /* A record of @len bytes, as sockmap_records.h has it */
 static bool send_record(int fd, char action, int len)
 {
@@ -720,11 +760,13 @@ static const struct {
 	const char *prog;
 	int err;
 	__u32 flags;
+	int add_err;	/* if that is another when it is added to a link of others */
 } refusals[] = {
 	{ "connected",		connected,	"prog_pass",	0 },
 	{ "no file",		no_file,	"prog_pass",	-EBADF },
-	{ "no socket",		no_socket,	"prog_pass",	-EINVAL },
-	{ "flags for a map",	a_map,		"prog_pass",	-EINVAL, BPF_F_SOCK_ZEROCOPY },
+	{ "no socket",		no_socket,	"prog_pass",	-EINVAL, 0, -ENOTSOCK },
+	{ "flags for a map",	a_map,		"prog_pass",	-EINVAL, BPF_F_SOCK_ZEROCOPY,
+				-ENOTSOCK },
 	{ "unconnected",	unconnected,	"prog_pass",	-EOPNOTSUPP },
 	{ "unconnected, msg",	unconnected,	"prog_msg_pass", -EOPNOTSUPP },
 	{ "closed by the peer",	peer_closed,	"prog_pass",	-EOPNOTSUPP },
@@ -746,7 +788,6 @@ static const struct {
 				BPF_F_SOCK_INHERIT | BPF_F_SOCK_ZEROCOPY },
 	{ "connected, inherit",	connected,	"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
 	{ "UDP, inherit",	udp,		"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
-	{ "none and a socket",	connected,	"prog_pass",	-EINVAL, BPF_F_SOCK_NONE },
 };
 
 static void refusals_of_all(void)
@@ -759,10 +800,14 @@ static void refusals_of_all(void)
 		fd = refusals[i].fd();
 		ASSERT_EQ(refused(prog, fd, refusals[i].flags), refusals[i].err,
 			  refusals[i].name);
+		ASSERT_EQ(refused_by_shared(prog, fd, refusals[i].flags),
+			  refusals[i].add_err ?: refusals[i].err, refusals[i].name);
 		close(fd);
 		close(1000);
 	}
 	fd = connected();
+	ASSERT_EQ(refused(skel->progs.prog_pass, fd, BPF_F_SOCK_NONE), -EINVAL,
+		  "none and a socket");
 	ASSERT_EQ(bpf_link_create(bpf_program__fd(skel->progs.prog_pass), fd,
 				  BPF_SK_MSG_VERDICT, NULL), -EINVAL, "wrong attach type");
 	close(fd);
@@ -964,6 +1009,15 @@ static void one_kind(int family, int type)
 	send_record(peer, 'P', 50);
 	check(sk, 0, 50);
 
+	link = attach(skel->progs.prog_drop, 0, BPF_F_SOCK_NONE);
+	ASSERT_OK(add_to(link, sk), "add");
+	send_record(peer, 'P', 30);
+	check(sk, 30, 0);
+	ASSERT_OK(del_from(link, sk), "take off");
+	send_record(peer, 'P', 40);
+	check(sk, 0, 40);
+	bpf_link__destroy(link);
+
 	link = attach(skel->progs.prog_drop, sk, 0);
 	close_fd(&sk);
 	sk = -1;
@@ -1019,12 +1073,6 @@ static int client_of(int fd)
 		setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	return c;
 }
-
-struct listener {
-	struct bpf_link *parser;
-	struct bpf_link *verdict;
-	int fd;
-};
 
 static bool judge_listener(struct listener *l)
 {
@@ -1735,6 +1783,187 @@ out:
 		close(server);
 }
 
+/* User space adds sockets, with data in any state, and takes them off again. */
+static void add_given(void)
+{
+	int i, sk[] = { -1, -1 }, peer[] = { -1, -1 };
+	struct listener l = { .fd = -1 };
+
+	l.parser = attach(skel->progs.prog_parser, 0, BPF_F_SOCK_NONE);
+	l.verdict = attach(skel->progs.prog_judge, 0, BPF_F_SOCK_NONE);
+	if (!l.parser || !l.verdict)
+		goto out;
+	for (i = 0; i < 2; i++) {
+		if (!tcp_pair(&sk[i], &peer[i]))
+			goto out;
+		send_record(peer[i], 'D', 20);
+		send_record(peer[i], 'P', 30);
+		ASSERT_OK(add_to(l.parser, sk[i]), "add to the parser");
+		ASSERT_OK(add_to(l.verdict, sk[i]), "add to the verdict");
+		ASSERT_EQ(add_to(l.verdict, sk[i]), -EBUSY, "add it again");
+		ASSERT_EQ(link_info(l.verdict).sock.count, i + 1, "count");
+		check(sk[i], 50, 30);
+	}
+	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_drop), "update");
+	for (i = 0; i < 2; i++) {
+		send_record(peer[i], 'P', 40);
+		check(sk[i], 40, 0);
+	}
+	/* off again, one by one, and one by closing it */
+	ASSERT_OK(del_from(l.verdict, sk[0]), "take off");
+	ASSERT_EQ(del_from(l.verdict, sk[0]), -ENOENT, "take it off again");
+	ASSERT_OK(del_from(l.parser, sk[0]), "take off");
+	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+	for (i = 0; i < 2; i++) {
+		send_record(peer[i], 'P', 50);
+		check(sk[i], i ? 50 : 0, i ? 0 : 50);
+	}
+	close_fd(&sk[1]);
+	ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+	ASSERT_OK(add_to(l.verdict, sk[0]), "add to the verdict alone");
+	send_record(peer[0], 'P', 60);
+	check(sk[0], 60, 0);
+	ASSERT_OK(bpf_link__detach(l.verdict), "detach");
+	ASSERT_EQ(add_to(l.verdict, sk[0]), -ENOLINK, "detached");
+out:
+	for (i = 0; i < 2; i++)
+		close_pair(sk[i], peer[i]);
+	unlisten(&l);
+}
+
+/* Not a byte is judged without the parser, whenever they come and go. */
+static void add_given_both(void)
+{
+	struct listener l = { .fd = -1 };
+	int i, sk, peer;
+
+	l.parser = attach(skel->progs.prog_parser, 0, BPF_F_SOCK_NONE);
+	l.verdict = attach(skel->progs.prog_judge, 0, BPF_F_SOCK_NONE);
+	if (!tcp_pair(&sk, &peer) || !l.parser || !l.verdict)
+		goto out;
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
+		ASSERT_OK(update_both(&l, sk, BPF_F_SOCK_ADD), "add");
+		ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_ADD), -EBUSY, "add again");
+		check(sk, 0, 0);
+		ASSERT_EQ(send(peer, zeros, 27, 0), 27, "the other half");
+		send_record(peer, 'D', 40);
+		check(sk, 70, 30);
+		ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
+		ASSERT_OK(update_both(&l, sk, BPF_F_SOCK_DEL), "take off");
+		ASSERT_EQ(link_info(l.parser).sock.count, 0, "count");
+		ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+		check(sk, 0, 3);
+	}
+	/* one that is on one of them */
+	ASSERT_OK(add_to(l.parser, sk), "add to the parser");
+	ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_ADD), -EBUSY, "the slot of the parser");
+	ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+	ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_DEL), -ENOENT, "take off one");
+	ASSERT_EQ(link_info(l.parser).sock.count, 0, "count");
+	/* one that is detached */
+	ASSERT_OK(bpf_link__detach(l.parser), "detach");
+	ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_ADD), -ENOLINK, "without the parser");
+	send_record(peer, 'D', 30);
+	check(sk, 0, 30);
+out:
+	close_pair(sk, peer);
+	unlisten(&l);
+}
+
+static void add_given_msg(void)
+{
+	struct bpf_link *link = attach(skel->progs.prog_msg_drop, 0, BPF_F_SOCK_NONE);
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer) || !link)
+		goto out;
+	ASSERT_OK(add_to(link, peer), "add");
+	ASSERT_EQ(send(peer, "x", 1, 0), -1, "send");
+	ASSERT_OK(del_from(link, peer), "take off");
+	send_record(peer, 'P', 30);
+	check(sk, 0, 30);
+out:
+	bpf_link__destroy(link);
+	close_pair(sk, peer);
+}
+
+/* What the link and the flags have to be; what the socket has to be, refusals has. */
+static void add_given_refused(void)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts);
+	static const __u32 flags[] = {
+		BPF_F_SOCK_ADD | BPF_F_SOCK_DEL, BPF_F_SOCK_ADD | BPF_F_REPLACE,
+		BPF_F_SOCK_DEL | BPF_F_REPLACE, BPF_F_SOCK_ADD | 1U << 31,
+	};
+	struct bpf_link *none = attach(skel->progs.prog_pass, 0, BPF_F_SOCK_NONE);
+	struct bpf_link *own = NULL, *other = NULL;
+	struct listener both = { .fd = -1 };
+	int i, sk, peer, cg = test__join_cgroup("/sock_link");
+
+	if (!tcp_pair(&sk, &peer) || !none || !ASSERT_GE(cg, 0, "cgroup"))
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		opts.flags = flags[i];
+		ASSERT_EQ(bpf_link_update(bpf_link__fd(none), sk, &opts), -EINVAL, "flags");
+	}
+	opts.flags = BPF_F_SOCK_ADD;
+	opts.old_prog_fd = bpf_program__fd(skel->progs.prog_pass);
+	ASSERT_EQ(bpf_link_update(bpf_link__fd(none), sk, &opts), -EINVAL, "and a program");
+	ASSERT_EQ(del_from(none, sk), -ENOENT, "take off what is not there");
+	ASSERT_EQ(del_from(none, 999), -EBADF, "take off no file");
+
+	own = attach(skel->progs.prog_pass, peer, 0);
+	both.parser = none;
+	both.verdict = none;
+	ASSERT_EQ(update_both(&both, sk, BPF_F_SOCK_ADD), -EINVAL, "no parser");
+	both.parser = own;
+	ASSERT_EQ(update_both(&both, sk, BPF_F_SOCK_ADD), -EINVAL, "one of a socket");
+	ASSERT_EQ(add_to(own, sk), -EINVAL, "a link of one socket");
+	ASSERT_EQ(del_from(own, peer), -EINVAL, "its socket");
+	other = bpf_program__attach_cgroup(skel->progs.prog_sockops, cg);
+	both.parser = other;
+	ASSERT_EQ(update_both(&both, sk, BPF_F_SOCK_ADD), -EINVAL, "parser of another kind");
+	ASSERT_EQ(add_to(other, sk), -EINVAL, "a link of another kind");
+	send_record(peer, 'P', 30);
+	check(sk, 0, 30);
+out:
+	bpf_link__destroy(other);
+	bpf_link__destroy(own);
+	bpf_link__destroy(none);
+	close_pair(sk, peer);
+	if (cg >= 0)
+		close(cg);
+}
+
+/* A listening socket: what waits to be accepted there, what comes, and what comes
+ * when it is taken off.
+ */
+static void add_given_listener(void)
+{
+	struct bpf_link *link = attach(skel->progs.prog_judge, 0,
+				       BPF_F_SOCK_NONE | BPF_F_SOCK_INHERIT);
+	int fd = socket_loopback(AF_INET, SOCK_STREAM), c[3], sk[3], i;
+
+	for (i = 0; i < 3; i++) {
+		if (i == 1)
+			ASSERT_OK(add_to(link, fd), "add");
+		if (i == 2)
+			ASSERT_OK(del_from(link, fd), "take off");
+		c[i] = client_of(fd);
+	}
+	for (i = 0; i < 3; i++) {
+		sk[i] = accept_timeout(fd, NULL, NULL, WAIT_SEC);
+		send_record(c[i], 'D', 30);
+		check(sk[i], i < 2 ? 30 : 0, i < 2 ? 0 : 30);
+	}
+	ASSERT_EQ(link_info(link).sock.count, 2, "count");
+	for (i = 0; i < 3; i++)
+		close_pair(sk[i], c[i]);
+	bpf_link__destroy(link);
+	close(fd);
+}
+
 /* Of other kinds, a program does not know whether they are closed right now. */
 static void add_udp(void)
 {
@@ -1853,6 +2082,20 @@ static void *race_msg(void *arg)
 	return NULL;
 }
 
+/* A link stays, the socket comes and goes. */
+static void *race_given(void *arg)
+{
+	struct bpf_link *link = try_attach(skel->progs.prog_drop, 0, BPF_F_SOCK_NONE);
+
+	while (racing()) {
+		add_to(link, SK);
+		bpf_link__update_program(link, skel->progs.prog_drop);
+		del_from(link, SK);
+	}
+	bpf_link__destroy(link);
+	return NULL;
+}
+
 static void *race_listener(void *arg)
 {
 	race_link(skel->progs.prog_judge, skel->progs.prog_drop, LISTENER,
@@ -1935,7 +2178,7 @@ static void *race_pairs(void *arg)
 
 static void run_racers(void *(* const racers[])(void *arg), int n)
 {
-	pthread_t threads[8];
+	pthread_t threads[10];
 	int i;
 
 	race_until = now_ms() + 2000;
@@ -1953,8 +2196,8 @@ static void run_racers(void *(* const racers[])(void *arg), int n)
 static void race(void)
 {
 	static void *(* const racers[])(void *arg) = {
-		race_parser, race_verdict, race_msg, race_listener, race_map,
-		race_data, race_sockets, race_fork,
+		race_parser, race_verdict, race_msg, race_given, race_listener,
+		race_map, race_data, race_sockets, race_fork,
 	};
 	int fd = socket_loopback(AF_INET, SOCK_STREAM);
 
@@ -1967,8 +2210,8 @@ static void race(void)
 static void race_unix(void)
 {
 	static void *(* const racers[])(void *arg) = {
-		race_verdict, race_skb_verdict, race_map, race_data, race_pairs,
-		race_fork,
+		race_verdict, race_skb_verdict, race_given, race_map, race_data,
+		race_pairs, race_fork,
 	};
 
 	run_racers(racers, ARRAY_SIZE(racers));
@@ -2014,6 +2257,11 @@ static const struct {
 	{ "add_listen",		add_listen },
 	{ "add_lookup",		add_lookup },
 	{ "add_udp",		add_udp },
+	{ "add_given",		add_given },
+	{ "add_given_both",	add_given_both },
+	{ "add_given_msg",	add_given_msg },
+	{ "add_given_refused",	add_given_refused },
+	{ "add_given_listener",	add_given_listener },
 	{ "race",		race },
 	{ "race_unix",		race_unix },
 };

@@ -46,6 +46,8 @@ struct recv_test {
 	bool pass_all;		/* whatever a record says */
 	bool twin;		/* the verdict is the other one */
 	struct bpf_link *links[2][2]; /* of sk and other: parser, verdict */
+	bool added[2];		/* to links that others could have, too */
+	bool add;		/* who joins next is */
 	int family;
 	int sk;			/* in slot 0 of the map: the one looked at */
 	int peer;		/* sends records to sk */
@@ -789,10 +791,22 @@ static bool release_worker(struct recv_test *s)
 	       !s->again;
 }
 
+/* Add it to links that others could share, or take it off. */
+static int update_links(struct recv_test *s, int slot, int fd, __u32 flags)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = flags);
+
+	if (s->links[slot][0])
+		opts.parser_link_fd = bpf_link__fd(s->links[slot][0]);
+	return bpf_link_update(bpf_link__fd(s->links[slot][1]), fd, &opts);
+}
+
 static void detach_links(struct recv_test *s, int slot)
 {
 	int i;
 
+	if (s->added[slot] && s->links[slot][1])
+		update_links(s, slot, slot ? s->other : s->sk, BPF_F_SOCK_DEL);
 	for (i = 1; i >= 0; i--) {
 		bpf_link__destroy(s->links[slot][i]);
 		s->links[slot][i] = NULL;
@@ -806,24 +820,30 @@ static struct bpf_program *verdict(struct recv_test *s)
 	return s->twin ? s->skel->progs.prog_verdict_twin : s->skel->progs.prog_verdict;
 }
 
-/* The parser first: from then on, nothing is judged without it. */
+/* By links of its own, the parser first: from then on, nothing is judged without it.
+ * Or by such that could be shared, to both at once. In turn.
+ */
 static int attach_links(struct recv_test *s, int slot, int fd)
 {
+	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = s->add ? BPF_F_SOCK_NONE : 0);
 	struct bpf_program *progs[] = {
 		s->skel->progs.prog_parser,
 		verdict(s),
 	};
-	int i;
+	int i, err = 0;
 
-	for (i = !s->parser; i < 2; i++) {
-		s->links[slot][i] = bpf_program__attach_sock(progs[i], fd, NULL);
-		if (!s->links[slot][i]) {
-			i = -errno;
-			detach_links(s, slot);
-			return i;
-		}
+	s->added[slot] = s->add;
+	s->add = !s->add;
+	for (i = !s->parser; i < 2 && !err; i++) {
+		s->links[slot][i] = bpf_program__attach_sock(progs[i],
+							     s->added[slot] ? 0 : fd, &opts);
+		err = s->links[slot][i] ? 0 : -errno;
 	}
-	return 0;
+	if (!err && s->added[slot])
+		err = update_links(s, slot, fd, BPF_F_SOCK_ADD);
+	if (err)
+		detach_links(s, slot);
+	return err;
 }
 
 /* The map that programs redirect by has none itself. */

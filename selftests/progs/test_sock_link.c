@@ -77,6 +77,13 @@ int prog_msg_drop(struct sk_msg_md *msg)
 	return SK_DROP;
 }
 
+/* What links of other kinds have */
+SEC("sockops")
+int prog_sockops(struct bpf_sock_ops *skops)
+{
+	return 1;
+}
+
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
 	__uint(max_entries, 2);
