@@ -21,7 +21,8 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define RECORDS 3000
 #define WARM_UP 300
-#define PAIRS 20000		/* attach and detach: several RCU grace periods */
+#define PAIRS 100000		/* attach and detach: many RCU grace periods */
+#define ALONE 10000		/* likewise, with a map or a link for each */
 #define CONNECTIONS 1000
 #define SOCKETS 4000		/* pairs of them, for the memory */
 
@@ -237,15 +238,15 @@ static void bench_attach_alone(struct way *w)
 	connect_pair(&sk, &peer);
 	settle();
 	t = now();
-	for (i = 0; i < PAIRS; i++) {
+	for (i = 0; i < ALONE; i++) {
 		fd = attach_alone(w, sk);
 		if (fd < 0)
 			break;
 		detach_alone(w, fd);
 	}
-	if (i == PAIRS)
+	if (i == ALONE)
 		printf("attach and detach, each its own, %s\t%lld\n", w->name,
-		       (now() - t) / PAIRS);
+		       (now() - t) / ALONE);
 	close(sk);
 	close(peer);
 }
