@@ -67,28 +67,32 @@ struct listener {
 	int fd;
 };
 
-/* Add a socket to a link that was made with BPF_F_SOCK_NONE, or take it off. */
+/* Add a socket to links that were made with BPF_F_SOCK_NONE, or take it off: to that
+ * of the verdict and, if there is one, that of the parser in the same step.
+ */
+static int update_sock(const struct bpf_link *verdict, const struct bpf_link *parser,
+		       int fd, __u32 flags)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = flags);
+
+	if (parser)
+		opts.parser_link_fd = bpf_link__fd(parser);
+	return bpf_link_update(bpf_link__fd(verdict), fd, &opts);
+}
+
 static int add_to(const struct bpf_link *link, int fd)
 {
-	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = BPF_F_SOCK_ADD);
-
-	return bpf_link_update(bpf_link__fd(link), fd, &opts);
+	return update_sock(link, NULL, fd, BPF_F_SOCK_ADD);
 }
 
 static int del_from(const struct bpf_link *link, int fd)
 {
-	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = BPF_F_SOCK_DEL);
-
-	return bpf_link_update(bpf_link__fd(link), fd, &opts);
+	return update_sock(link, NULL, fd, BPF_F_SOCK_DEL);
 }
 
-/* The same with parser and verdict in one step */
-static int update_both(struct listener *l, int fd, __u32 flags)
+static int update_both(const struct listener *l, int fd, __u32 flags)
 {
-	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = flags,
-		    .parser_link_fd = bpf_link__fd(l->parser));
-
-	return bpf_link_update(bpf_link__fd(l->verdict), fd, &opts);
+	return update_sock(l->verdict, l->parser, fd, flags);
 }
 
 /* The error that the socket is refused with by a link that others could share */
@@ -1621,15 +1625,23 @@ out:
 	unlisten(&l);
 }
 
-/* Links of no socket, for programs to add theirs */
-static bool load_adders(struct test_sock_link_add **adders, struct listener *l,
-			__u32 flags)
+/* Links of no socket, to add some to */
+static bool make_shared(struct listener *l, __u32 flags)
 {
 	l->fd = -1;
 	l->parser = attach(skel->progs.prog_parser, 0, BPF_F_SOCK_NONE | flags);
 	l->verdict = attach(skel->progs.prog_judge, 0, BPF_F_SOCK_NONE | flags);
+	return l->parser && l->verdict;
+}
+
+/* The same, for programs to add theirs */
+static bool load_adders(struct test_sock_link_add **adders, struct listener *l,
+			__u32 flags)
+{
+	bool made = make_shared(l, flags);
+
 	*adders = test_sock_link_add__open_and_load();
-	if (!l->parser || !l->verdict || !ASSERT_OK_PTR(*adders, "open_and_load"))
+	if (!ASSERT_OK_PTR(*adders, "open_and_load") || !made)
 		return false;
 	(*adders)->bss->links[0] = link_info(l->parser).id;
 	(*adders)->bss->links[1] = link_info(l->verdict).id;
@@ -1787,11 +1799,9 @@ out:
 static void add_given(void)
 {
 	int i, sk[] = { -1, -1 }, peer[] = { -1, -1 };
-	struct listener l = { .fd = -1 };
+	struct listener l;
 
-	l.parser = attach(skel->progs.prog_parser, 0, BPF_F_SOCK_NONE);
-	l.verdict = attach(skel->progs.prog_judge, 0, BPF_F_SOCK_NONE);
-	if (!l.parser || !l.verdict)
+	if (!make_shared(&l, 0))
 		goto out;
 	for (i = 0; i < 2; i++) {
 		if (!tcp_pair(&sk[i], &peer[i]))
@@ -1834,12 +1844,10 @@ out:
 /* Not a byte is judged without the parser, whenever they come and go. */
 static void add_given_both(void)
 {
-	struct listener l = { .fd = -1 };
-	int i, sk, peer;
+	int i, sk = -1, peer = -1;
+	struct listener l;
 
-	l.parser = attach(skel->progs.prog_parser, 0, BPF_F_SOCK_NONE);
-	l.verdict = attach(skel->progs.prog_judge, 0, BPF_F_SOCK_NONE);
-	if (!tcp_pair(&sk, &peer) || !l.parser || !l.verdict)
+	if (!make_shared(&l, 0) || !tcp_pair(&sk, &peer))
 		goto out;
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
