@@ -51,8 +51,8 @@ example: deps
 #: make series    export the tree's commits to patches/
 #: make sync      copy selftests/ into the tree, to be committed there
 #: make check     the stored series: checkpatch, sign-off, order, tests in step
-#: make mbox      what git send-email takes, in mbox/ or MBOX=, as version REROLL=2;
-#:                mails nothing
+#: make mbox      what git send-email takes, in mbox/ or MBOX=, as version REROLL=2; for
+#:                stable with the hashes from UPSTREAM=/path/to/linux; mails nothing
 tree: deps
 	@scripts/tree "$(TREE)"
 
