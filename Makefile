@@ -81,8 +81,8 @@ selftests: deps
 deps:
 	@scripts/deps
 
-#: TREE=     bpf-next (default), 7.2, 6.12, 6.1, 5.15, 5.10 (trees.conf), or the
-#:           folder of a kernel source of your own, which is read, not changed
+#: TREE=     bpf-next (default), 7.2, 6.12, 6.8, 6.5, 6.1, 5.15, 5.10 (trees.conf), or
+#:           the folder of a kernel source of your own, which is read, not changed
 #: TARGET=   which of these a folder of another version is like
 #: SERIES=   another folder of patches/ than trees.conf says; empty: none
 #: COMMIT=   that commit of the tree (git -C "$(make -s tree)" log)

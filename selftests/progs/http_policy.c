@@ -209,7 +209,7 @@ int http_parser(struct __sk_buff *skb)
 	if (ret <= 0)
 		return ret ?: -EMSGSIZE;
 	if (!allowed(skb)) {
-		__sync_fetch_and_add(&refused, 1);
+		__atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
 		return -EACCES;
 	}
 	return i + 1 + h.length;
@@ -219,7 +219,7 @@ int http_parser(struct __sk_buff *skb)
 SEC("sk_skb/stream_verdict")
 int http_policy(struct __sk_buff *skb)
 {
-	__sync_fetch_and_add(&passed, 1);
+	__atomic_fetch_add(&passed, 1, __ATOMIC_RELAXED);
 	return SK_PASS;
 }
 
