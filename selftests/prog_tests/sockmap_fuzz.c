@@ -83,6 +83,8 @@ static bool valid(struct recv_test *s, const char *what)
 	if (s->batch_len && !strchr(RECORDS "/", op))
 		return false;
 	if (strchr(RECORDS, op)) {
+		if (strchr("GC", op) && !s->changes)
+			return false;
 		if (n < CUT + 1 || m < 1 || m > n || n > room || begun || s->fin)
 			return false;
 		/* where a record is a segment, the send has to be MSG_EOR */
@@ -282,7 +284,8 @@ static bool take(struct recv_test *s, struct sequence *seq, const char *what)
 static bool begin(struct recv_test *s, struct sequence *seq)
 {
 	seq->text[0] = 0;
-	if (!setup(s, seq->family, seq->parser, strchr(letters, 'd')))
+	if (!setup(s, seq->family, seq->parser, strchr(letters, 'd'),
+		   seq->family == AF_INET6))
 		return false;
 	s->quiet = true;
 	s->ready = strchr(letters, 'r');
@@ -516,7 +519,7 @@ static void run_threads(struct recv_test *s, int seconds)
 	pthread_t threads[ARRAY_SIZE(run)];
 	int i, n = 0;
 
-	if (!setup(s, AF_INET, false, strchr(letters, 'd')) || !step(s, "L") || !get_shared(s))
+	if (!setup(s, AF_INET, false, strchr(letters, 'd'), false) || !step(s, "L") || !get_shared(s))
 		goto out;
 	s->pass_all = true;
 	if (!attach(s))

@@ -455,12 +455,12 @@ static bool reads(struct reader *r, int len, const char *what)
 static void come_and_go(struct recv_test *s)
 {
 	static struct reader r;
+	__u64 until, end = now_ms() + READ_TIMEOUT_SEC * 1000 / 2;
 	int i, slept = 0;
-	__u64 until;
 
 	if (!start_reader(s, &r, 100, 0))
 		return;
-	for (i = 0; i < COME_AND_GO && times_slept(r.tid) != slept; i++) {
+	for (i = 0; i < COME_AND_GO && times_slept(r.tid) != slept && now_ms() < end; i++) {
 		slept = times_slept(r.tid);
 		if (!ASSERT_OK(i % 2 ? join(s, 0, s->sk) : leave(s, 0), "join, leave"))
 			break;
@@ -1334,7 +1334,7 @@ static void as_plain(struct recv_test *s, void (*ask)(struct recv_test *s, struc
 		return;
 	ask(s, &plain);
 	close_sockets(s);
-	if (!setup(s, family, true, direct) || !step(s, "L") || !judge_sent(s, &map))
+	if (!setup(s, family, true, direct, false) || !step(s, "L") || !judge_sent(s, &map))
 		goto out;
 	ask(s, &msg_only);
 	ASSERT_EQ(msg_only.n, plain.n, "answers");
@@ -1719,9 +1719,13 @@ static const struct {
 	{ "msg_only_events",	.run = msg_only_events },
 };
 
+/* With IPv6 by a program that could change records: the kernel shows it a copy. */
 static void run_once(int i, int family, bool direct)
 {
-	if (!setup(&recv_test, family, !tests[i].no_parser, direct))
+	bool changes = family == AF_INET6 ||
+		       (tests[i].steps && strpbrk(tests[i].steps, "GC"));
+
+	if (!setup(&recv_test, family, !tests[i].no_parser, direct, changes))
 		goto out;
 	recv_test.ready = tests[i].ready;
 	if (tests[i].run)

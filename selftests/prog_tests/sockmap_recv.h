@@ -7,7 +7,9 @@
  * joins or leaves the map: the application reads exactly what was passed, or
  * not judged, in order. poll() and FIONREAD tell what it can read. And
  * rcv_nxt - copied_seq is the number of held bytes: received in order, and
- * neither read by the application nor dropped nor redirected by a verdict.
+ * neither read by the application nor dropped nor redirected by a verdict. Where
+ * passed data stays on the receive queue, what is dropped or redirected behind
+ * unread data is held until that is read.
  */
 #ifndef __SOCKMAP_RECV_H
 #define __SOCKMAP_RECV_H
@@ -20,6 +22,8 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+
+#include <bpf/btf.h>
 
 #include "test_progs.h"
 #include <linux/stddef.h>
@@ -44,6 +48,7 @@ struct recv_test {
 	int judge;		/* map with the programs */
 	bool direct;		/* programs by links, not by the map */
 	bool pass_all;		/* whatever a record says */
+	bool changes;		/* the verdict is one that can change records */
 	bool twin;		/* the verdict is the other one */
 	struct bpf_link *links[2][2]; /* of sk and other: parser, verdict */
 	bool added[2];		/* to links that others could have, too */
@@ -89,12 +94,37 @@ struct recv_test {
 	unsigned int copied;
 	/* what the application reads, and for how much of sk's own stream */
 	__u8 unread[STREAM_MAX];
-	__u8 own[STREAM_MAX];
+	int own[STREAM_MAX];
 	int unread_start;
 	int unread_end;
+	int mapped;		/* bytes, by TCP_ZEROCOPY_RECEIVE */
 };
 
 static struct recv_test recv_test;
+
+/* Does the kernel leave passed data on the receive queue? */
+static bool in_place(void)
+{
+	static int known = -1;
+	const struct btf_member *m;
+	const struct btf_type *t;
+	struct btf *btf;
+	int i, id;
+
+	if (known >= 0)
+		return known;
+	known = 0;
+	btf = btf__load_vmlinux_btf();
+	id = btf ? btf__find_by_name_kind(btf, "tcp_sock", BTF_KIND_STRUCT) : -1;
+	if (id > 0) {
+		t = btf__type_by_id(btf, id);
+		for (i = 0, m = btf_members(t); i < btf_vlen(t); i++, m++)
+			if (!strcmp(btf__name_by_offset(btf, m->name_off), "bpf_verdict_seq"))
+				known = 1;
+	}
+	btf__free(btf);
+	return known;
+}
 
 static int passed_len(struct recv_test *s)
 {
@@ -223,8 +253,8 @@ static void check_ready(struct recv_test *s, int len, const char *when, __u64 un
 		poll(&pfd, 1, HELD_TIMEOUT_SEC * 1000 * (1 + s->patience));
 	same(s, poll(&pfd, 1, 0), want || s->fin, "POLLIN after %.*s", len, when);
 
-	/* To look further than what was passed takes a read */
-	if (passed_len(s))
+	/* In another queue: to look further than what was passed takes a read */
+	if (passed_len(s) && !in_place())
 		want = passed_len(s);
 	n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
@@ -371,6 +401,52 @@ static bool zerocopy_refused(struct recv_test *s, void *map, void *buf, int len)
 	       same(s, zc.recv_skip_hint, readable(s), "recv_skip_hint");
 }
 
+/* Read @len bytes that must be those at @want as TCP_ZEROCOPY_RECEIVE tells to. */
+static bool zerocopy_read(struct recv_test *s, const __u8 *want, int len)
+{
+	__u64 until = give_up_at(s, READ_TIMEOUT_SEC);
+	struct tcp_zerocopy_receive zc;
+	static __u8 buf[STREAM_MAX];
+	int err = 0, got = 0, copied;
+	socklen_t size = sizeof(zc);
+	bool ok = true;
+	void *map;
+
+	map = mmap(NULL, SHARED_SIZE, PROT_READ, MAP_SHARED, s->sk, 0);
+	if (!ASSERT_NEQ(map, MAP_FAILED, "mmap"))
+		return false;
+	do {
+		zc = (struct tcp_zerocopy_receive){
+			.address = (unsigned long)map,
+			.length = len ? (len - got) / 4096 * 4096 : SHARED_SIZE,
+			.copybuf_address = (unsigned long)buf,
+			.copybuf_len = len ? (len - got) % 4096 : sizeof(buf),
+		};
+		err = getsockopt(s->sk, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc, &size) ?
+			errno : 0;
+		if (err)
+			break;
+		ok = !memcmp(map, want + got, zc.length);
+		got += zc.length;
+		s->mapped += zc.length;
+		copied = zc.copybuf_len;
+		if (!zc.length && !copied && got < len) {
+			copied = zc.recv_skip_hint ?: len - got;
+			copied = recv(s->sk, buf, copied < len - got ? copied : len - got,
+				      MSG_DONTWAIT);
+			if (copied < 0)
+				copied = 0;
+		}
+		ok = ok && !memcmp(buf, want + got, copied);
+		got += copied;
+	} while (ok && got < len && look_again(until));
+	munmap(map, SHARED_SIZE);
+	if (!len && !readable(s) && s->fin)
+		return same(s, err, EIO, "TCP_ZEROCOPY_RECEIVE at the end of file");
+	return same(s, err, 0, "TCP_ZEROCOPY_RECEIVE") && same(s, got, len, "bytes read") &&
+	       same(s, ok, true, "what was read");
+}
+
 static bool zerocopy_receive(struct recv_test *s)
 {
 	static __u8 buf[USHRT_MAX];
@@ -432,10 +508,12 @@ static bool read_unread(struct recv_test *s, int len, char how)
 	static __u8 want[STREAM_MAX];
 	int pend = 0;
 
-	if (how == 'z' && !zerocopy_receive(s))
+	if (how == 'z' && !in_place() && !zerocopy_receive(s))
 		return false;
+	if (!len && how == 'z')
+		return !in_place() || zerocopy_read(s, want, 0);
 	if (!len)
-		return how == 'z' || nothing(s, how);
+		return nothing(s, how);
 	if (len > passed_len(s)) {
 		pend = len - passed_len(s);
 		len = passed_len(s);
@@ -444,6 +522,7 @@ static bool read_unread(struct recv_test *s, int len, char how)
 	memcpy(want + len, s->pend, pend);
 	if (how == '~' ? !same(s, recv(s->sk, NULL, len + pend, MSG_TRUNC | MSG_DONTWAIT),
 			       len + pend, "discarded") :
+	    how == 'z' && in_place() ? !zerocopy_read(s, want, len + pend) :
 			 !read_bytes(s, s->sk, want, len + pend, how))
 		return false;
 
@@ -460,8 +539,17 @@ static bool read_unread(struct recv_test *s, int len, char how)
 static void passed(struct recv_test *s, const void *data, int len, bool own)
 {
 	memcpy(s->unread + s->unread_end, data, len);
-	memset(s->own + s->unread_end, own, len);
-	s->unread_end += len;
+	while (len--)
+		s->own[s->unread_end++] = own;
+}
+
+/* @len bytes of the stream are none that the application reads. */
+static void skipped(struct recv_test *s, int len)
+{
+	if (in_place() && passed_len(s))
+		s->own[s->unread_end - 1] += len;
+	else
+		s->held -= len;
 }
 
 /* The length of the record that comes next, 0 if it is not complete */
@@ -487,8 +575,8 @@ static void passed_changed(struct recv_test *s, int len, int grow)
 		passed(s, zeros, grow, true);
 	passed(s, s->pend + cut, len - cut, true);
 	/* The kernel counts from the front */
-	if (grow > 0)
-		memset(s->own + s->unread_end - grow, 0, grow);
+	while (grow > 0)
+		s->own[s->unread_end - grow--] = 0;
 	s->own[s->unread_end - 1] += cut;
 }
 
@@ -507,7 +595,7 @@ static bool judge(struct recv_test *s)
 		else if (s->pend[2] == 'C')
 			passed_changed(s, len, -CUT);
 		else
-			s->held -= len;
+			skipped(s, len);
 		if (s->pend[2] == 'R')
 			ok = read_bytes(s, s->other, s->pend, len, '-');
 		if (s->pend[2] == 'T')
@@ -782,7 +870,8 @@ static bool release_worker(struct recv_test *s)
 
 	if (!s->hold_worker)
 		return true;
-	if (s->joined)
+	/* Where passed data stays in place, receiving and reading deliver, too. */
+	if (s->joined && !in_place())
 		ioctl(s->sk, FIONREAD, &delivered);
 	s->again = s->skel->bss->judged != s->judged || delivered;
 	s->hold_worker = false;
@@ -817,6 +906,8 @@ static struct bpf_program *verdict(struct recv_test *s)
 {
 	if (s->pass_all)
 		return s->skel->progs.prog_pass;
+	if (s->changes)
+		return s->skel->progs.prog_verdict_changes;
 	return s->twin ? s->skel->progs.prog_verdict_twin : s->skel->progs.prog_verdict;
 }
 
@@ -966,7 +1057,7 @@ static void reset_by_peer(struct recv_test *s)
  * [ ... ]	  not delivered (nor looked at) before the bracket closes
  * -, ~<n>	  the application reads, or discards, n bytes
  * s, u, m<n>	  reads them by splice(), by io_uring, by its multishot recv
- * z<n>		  by recv(), as TCP_ZEROCOPY_RECEIVE tells it to
+ * z<n>		  by TCP_ZEROCOPY_RECEIVE, and recv() where that tells to
  *    ...0	  finds that there is nothing to read
  * L, A		  the socket leaves the map; joins it
  * U<n>		  n bytes that are no record
@@ -1040,7 +1131,7 @@ static bool step(struct recv_test *s, const char *what)
 	case 'F':
 		/* Nobody will read the beginning of a record */
 		if (s->joined) {
-			s->held -= s->pend_len;
+			skipped(s, s->pend_len);
 			s->pend_len = 0;
 		}
 		s->fin = 1;
@@ -1073,13 +1164,14 @@ static void no_sockets(struct recv_test *s)
 	s->judge = -1;
 }
 
-static bool setup(struct recv_test *s, int family, bool parser, bool direct)
+static bool setup(struct recv_test *s, int family, bool parser, bool direct, bool changes)
 {
 	struct test_sockmap_recv *skel = s->skel;
 	int one = 1;
 
 	memset(s, 0, sizeof(*s));
 	s->skel = skel;
+	s->changes = changes;
 	s->family = family;
 	s->parser = parser;
 	s->direct = direct;

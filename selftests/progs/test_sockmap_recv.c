@@ -1,18 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "sockmap_records.h"
 
-static __always_inline int judge(struct __sk_buff *skb)
+static __always_inline int judge(struct __sk_buff *skb, char action)
 {
-	char action = 0;
-
-	bpf_skb_load_bytes(skb, 2, &action, sizeof(action));
 	judged++;
 
 	switch (action) {
-	case 'G':
-		return bpf_skb_adjust_room(skb, 8, 0, 0) ? SK_DROP : SK_PASS;
-	case 'C':
-		return bpf_skb_adjust_room(skb, -3, 0, 0) ? SK_DROP : SK_PASS;
 	case 'P':
 		return SK_PASS;
 	case 'R':
@@ -25,17 +18,44 @@ static __always_inline int judge(struct __sk_buff *skb)
 	return SK_DROP;
 }
 
+static __always_inline char action_of(struct __sk_buff *skb)
+{
+	char action = 0;
+
+	bpf_skb_load_bytes(skb, 2, &action, sizeof(action));
+	return action;
+}
+
+/* It cannot change a record, and looks at it where TCP has put it. */
 SEC("sk_skb/stream_verdict")
 int prog_verdict(struct __sk_buff *skb)
 {
-	return judge(skb);
+	return judge(skb, action_of(skb));
 }
 
 /* For another to take its place */
 SEC("sk_skb/stream_verdict")
 int prog_verdict_twin(struct __sk_buff *skb)
 {
-	return judge(skb);
+	return judge(skb, action_of(skb));
+}
+
+/* It can change the record, or its place in memory alone. */
+SEC("sk_skb/stream_verdict")
+int prog_verdict_changes(struct __sk_buff *skb)
+{
+	char action = action_of(skb);
+
+	switch (action) {
+	case 'G':
+		judged++;
+		return bpf_skb_adjust_room(skb, 8, 0, 0) ? SK_DROP : SK_PASS;
+	case 'C':
+		judged++;
+		return bpf_skb_adjust_room(skb, -3, 0, 0) ? SK_DROP : SK_PASS;
+	}
+	bpf_skb_pull_data(skb, skb->len / 2);
+	return judge(skb, action);
 }
 
 SEC("sk_skb/stream_verdict")
