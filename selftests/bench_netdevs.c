@@ -123,8 +123,10 @@ static void by_tool(void)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);
 
-	if (bpf_prog_test_run_opts(bpf_program__fd(tool->progs.pull), &opts))
-		die("netdevs");
+	do {
+		if (bpf_prog_test_run_opts(bpf_program__fd(tool->progs.pull), &opts))
+			die("netdevs");
+	} while (tool->bss->next_dev);
 	found += tool->bss->devices;
 }
 

@@ -265,11 +265,13 @@ static int show(struct netdevs *skel)
 	unsigned int i;
 	int err;
 
-	err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts);
-	if (err) {
-		fprintf(stderr, "netdevs: cannot ask: %s\n", strerror(-err));
-		return err;
-	}
+	do {
+		err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts);
+		if (err) {
+			fprintf(stderr, "netdevs: cannot ask: %s\n", strerror(-err));
+			return err;
+		}
+	} while (a->next_dev);
 	if (args.json)
 		printf("{\"devices\":%u,\"shown\":[", a->devices);
 	else

@@ -6,10 +6,10 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "cap_helpers.h"
 #include "netdev_test.h"
 #include "verifier_refuses.h"
 #include "bpftool_link.h"
-#include "netdev_nl.h"
 #include "progs/test_netdev_iter.h"
 #include "test_netdev_iter.skel.h"
 #include "test_netdev_iter_fail.skel.h"
@@ -17,6 +17,7 @@
 #define NSES 3			/* namespaces of a test, */
 #define DEVS 4			/* with so many devices, and a loopback */
 #define EVENT_TIMEOUT_MS 60000
+#define MOVES 50
 
 static const size_t buffers[] = { 1, 7, 100, 4096, 65536 };
 
@@ -59,6 +60,11 @@ static int read_rest(int fd, size_t size, size_t have)
 static bool open_coded(const struct iters *t)
 {
 	return bpf_program__autoload(t->skel->progs.open_netdev);
+}
+
+static bool needs_kfuncs(const struct iters *t)
+{
+	return !open_coded(t) && kernel_lacks_kfuncs();
 }
 
 static int walk_fd(struct bpf_link *link)
@@ -105,12 +111,13 @@ static int walk_open(struct iters *t, struct bpf_program *prog)
 	return t->skel->bss->seen_count;
 }
 
-/* The same from any context: the next system call of this process */
-static int walk_traced(struct iters *t)
+/* The same from any context: in the next system call of this process */
+static int walk_traced(struct iters *t, struct bpf_program *prog)
 {
 	struct bpf_link *link;
 
-	link = bpf_program__attach(t->skel->progs.trace_netdev);
+	t->skel->bss->seen_count = 0;
+	link = bpf_program__attach(prog);
 	if (!ASSERT_OK_PTR(link, "attach"))
 		return -1;
 	t->skel->bss->pid = getpid();
@@ -262,6 +269,8 @@ static void netns(struct iters *t)
 		check_netns(t, walk_prog(t->skel->progs.seq_netns, buffers[i]), "seq_file");
 	if (open_coded(t))
 		check_netns(t, walk_open(t, t->skel->progs.open_netns), "open-coded");
+	if (open_coded(t))
+		check_netns(t, walk_open(t, t->skel->progs.open_netns_resumed), "resumed");
 }
 
 static void netdev(struct iters *t)
@@ -273,10 +282,11 @@ static void netdev(struct iters *t)
 			      "seq_file");
 	if (!open_coded(t))
 		return;
-	check_devices(t, walk_prog(t->skel->progs.seq_netdev_sleepable, 4096), "sleepable");
 	check_devices(t, walk_open(t, t->skel->progs.open_netdev), "open-coded");
 	check_devices(t, walk_open(t, t->skel->progs.open_nested), "nested");
-	check_devices(t, walk_traced(t), "traced");
+	check_devices(t, walk_open(t, t->skel->progs.open_netdev_resumed), "resumed");
+	check_devices(t, walk_traced(t, t->skel->progs.trace_netdev), "tracepoint");
+	check_devices(t, walk_traced(t, t->skel->progs.probe_netdev), "kprobe");
 }
 
 /* The program is told once that it is over, and then it is */
@@ -326,6 +336,35 @@ static void by_netns(struct iters *t)
 			ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][j]), 1, "shown");
 	}
 	bpf_link__destroy(link);
+}
+
+/* From a device to the others of its namespace */
+static void neighbours(struct iters *t)
+{
+	int n, i, j;
+
+	if (needs_kfuncs(t))
+		return;
+	n = walk_prog(t->skel->progs.seq_neighbours, 4096);
+	for (i = 0; i < NSES; i++)
+		for (j = 0; j < DEVS; j++) {
+			const struct netdev_seen *s = find_dev(n, &t->ns[i], t->dev[i][j]);
+
+			if (ASSERT_OK_PTR(s, "shown"))
+				ASSERT_EQ(s->reg_id, DEVS + 1, "devices there");
+		}
+}
+
+/* A namespace that is NULL by mistake does not mean all. */
+static void bad_args(struct iters *t)
+{
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	if (needs_kfuncs(t))
+		return;
+	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(t->skel->progs.open_bad_args), &opts),
+		  "run");
+	ASSERT_EQ(opts.retval, 0, "devices");
 }
 
 static void by_device(struct iters *t)
@@ -473,6 +512,61 @@ static void link_bpftool(struct iters *t)
 	ASSERT_HAS_SUBSTR(said, want, "namespace");
 	snprintf(want, sizeof(want), "\"ifindex\":%u", t->dev[1][0]);
 	ASSERT_HAS_SUBSTR(said, want, "device");
+	bpf_link__destroy(link);
+}
+
+/* ---- nothing is held ------------------------------------------------------------ */
+
+/* A program that sleeps would keep what it is shown from being destroyed. */
+static void sleepable(struct iters *t)
+{
+	if (needs_kfuncs(t))
+		return;
+	ASSERT_ERR_PTR(bpf_program__attach_iter(t->skel->progs.seq_netdev_sleepable, NULL),
+		       "devices");
+	ASSERT_ERR_PTR(bpf_program__attach_iter(t->skel->progs.seq_netns_sleepable, NULL),
+		       "namespaces");
+}
+
+/* Link info names a device by its namespace and its index there, both of one moment.
+ * It has another index in each.
+ */
+static const int index_in[2] = { 100, 200 };
+
+static void *move_thread(void *arg)
+{
+	struct iters *t = arg;
+	int i, at;
+
+	for (i = 0; i < MOVES; i++) {
+		at = i % 2;
+		nl_link_move_to(&t->ns[at], index_in[at], &t->ns[!at], index_in[!at]);
+	}
+	return NULL;
+}
+
+static void link_info_moving(struct iters *t)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info), at;
+	struct bpf_link *link;
+	int asked, wrong = 0;
+	pthread_t thread;
+
+	ASSERT_OK(nl_link_move_to(&t->ns[1], t->dev[1][0], &t->ns[0], index_in[0]), "move");
+	link = attach_to(t->skel->progs.seq_netdev, t->ns[0].fd, index_in[0]);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return;
+	if (!ASSERT_OK(pthread_create(&thread, NULL, move_thread, t), "thread"))
+		goto out;
+	for (asked = 0; pthread_tryjoin_np(thread, NULL); asked++) {
+		bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len);
+		at = info.iter.netdev.netns_cookie == t->ns[1].cookie;
+		wrong += info.iter.netdev.ifindex != index_in[at];
+	}
+	printf("asked %d times in %d moves\n", asked, MOVES);
+	ASSERT_EQ(wrong, 0, "namespace and index of two moments");
+out:
 	bpf_link__destroy(link);
 }
 
@@ -649,6 +743,162 @@ static void dying(struct iters *t)
 	}
 }
 
+/* ---- a device that is held longer than its namespace lives -------------------- */
+
+/* sendto() of a packet socket holds the device while it waits for room in the
+ * socket's send buffer: frames that a tbf does not let go fill that.
+ */
+struct holder {
+	pthread_t thread;
+	int fd;
+	int ifindex;
+	int tid;	/* once it is about to wait */
+	int err;	/* with which sendto() ended */
+};
+
+static void ignore_signal(int sig)
+{
+}
+
+static void *hold_thread(void *arg)
+{
+	struct holder *h = arg;
+
+	__atomic_store_n(&h->tid, syscall(__NR_gettid), __ATOMIC_RELEASE);
+	h->err = send_frame(h->fd, h->ifindex, FRAME_LEN, 0) < 0 ? errno : 0;
+	return NULL;
+}
+
+/* Does this thread of ours sleep in a system call? */
+static bool thread_sleeps(int tid)
+{
+	char path[64], stat[256] = {}, *state;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	if (read(fd, stat, sizeof(stat) - 1) < 0)
+		stat[0] = 0;
+	close(fd);
+	state = strrchr(stat, ')');
+	return state && state[2] == 'S';
+}
+
+/* Holds device @name of @ns until hold_end() */
+static bool hold_start(struct holder *h, const struct nl_ns *ns, const char *name)
+{
+	struct sigaction action = { .sa_handler = ignore_signal };
+	int full, one = 1, tid, i;
+
+	sigaction(SIGUSR2, &action, NULL);
+	memset(h, 0, sizeof(*h));
+	full = new_dummy(ns, "full");
+	h->ifindex = nl_link_index(ns, name);
+	h->fd = packet_socket(ns);
+	if (!ASSERT_GT(full, 0, "dummy") || !ASSERT_GT(h->ifindex, 0, name) ||
+	    !ASSERT_OK_FD(h->fd, "packet socket"))
+		return false;
+	ASSERT_OK(setsockopt(h->fd, SOL_SOCKET, SO_SNDBUF, &one, sizeof(one)), "SO_SNDBUF");
+	ASSERT_OK(nl_link_up(ns, full, true), "up");
+	ASSERT_OK(nl_link_up(ns, h->ifindex, true), "up");
+	ASSERT_OK(qdisc_new(ns, full, TC_H_ROOT, 0x10000, "tbf"), "tbf");
+	for (i = 0; i < BURST + RING; i++)
+		if (send_frame(h->fd, full, FRAME_LEN, MSG_DONTWAIT) < 0)
+			break;
+	if (!ASSERT_LT(i, BURST + RING, "send buffer is full") ||
+	    !ASSERT_OK(pthread_create(&h->thread, NULL, hold_thread, h), "thread"))
+		return false;
+	do {
+		usleep(10000);
+		tid = __atomic_load_n(&h->tid, __ATOMIC_ACQUIRE);
+	} while (!tid || !thread_sleeps(tid));
+	return true;
+}
+
+static void hold_end(struct holder *h)
+{
+	pthread_kill(h->thread, SIGUSR2);
+	pthread_join(h->thread, NULL);
+	ASSERT_EQ(h->err, EINTR, "the device was held");
+	close(h->fd);
+}
+
+struct deleter {
+	pthread_t thread;
+	struct nl_ns ns;
+	int ifindex;
+	int err;
+	bool done;
+};
+
+static void *delete_thread(void *arg)
+{
+	struct deleter *d = arg;
+
+	d->err = nl_link_del(&d->ns, d->ifindex);
+	__atomic_store_n(&d->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/* Deletes device @name of @ns, which takes until nothing holds it or its peer */
+static bool delete_start(struct deleter *d, const struct nl_ns *ns, const char *name)
+{
+	int here = nl_enter(ns), err;
+
+	memset(d, 0, sizeof(*d));
+	err = nl_ns_here(&d->ns);
+	nl_leave(here);
+	if (!ASSERT_OK(err, "namespace"))
+		return false;
+	d->ifindex = nl_link_index(ns, name);
+	if (!ASSERT_OK(pthread_create(&d->thread, NULL, delete_thread, d), "thread"))
+		return false;
+	while (nl_link_index(ns, name) != -ENODEV)
+		usleep(10000);
+	return true;
+}
+
+static void delete_end(struct deleter *d)
+{
+	pthread_join(d->thread, NULL);
+	ASSERT_OK(d->err, "delete");
+	nl_ns_close(&d->ns);
+}
+
+#define REBROADCASTS 3		/* of NETDEV_UNREGISTER, once a second each */
+
+/* The peer of a device that is deleted is held, and the namespace it is in is
+ * destroyed meanwhile. The wait for it calls the notifiers again and again, which
+ * find nothing in that namespace any more.
+ */
+static void held_netns_gone(struct iters *t)
+{
+	struct deleter d;
+	struct holder h;
+	struct nl_ns ns;
+	int watched;
+
+	/* The kernel would crash. */
+	if (needs_kfuncs(t) || !ASSERT_OK(nl_ns_new(&ns), "namespace"))
+		return;
+	ASSERT_OK(nl_veth_new(&t->ns[0], "v0", &t->ns[1], "v1"), "veth");
+	watched = watch_netns(&ns, &t->ns[2]);
+	if (!hold_start(&h, &t->ns[1], "v1"))
+		return;
+	ASSERT_OK(nl_link_move(&t->ns[1], h.ifindex, &ns), "move");
+	if (delete_start(&d, &t->ns[0], "v0")) {
+		nl_ns_close(&ns);
+		wait_for_dellink(&t->ns[2], watched);
+		sleep(REBROADCASTS);
+		ASSERT_FALSE(__atomic_load_n(&d.done, __ATOMIC_ACQUIRE), "deleted while held");
+		hold_end(&h);
+		delete_end(&d);
+	}
+	ASSERT_GT(new_dummy(&t->ns[0], "after"), 0, "one more device");
+}
+
 /* ---- I2: churn ---------------------------------------------------------------- */
 
 #define CHURN_STEPS 40		/* of each thread, at least */
@@ -796,6 +1046,7 @@ static void churn(struct iters *t)
 static const struct {
 	const char *prog;
 	const char *why;
+	bool no_perfmon;	/* without what CAP_SYS_ADMIN and CAP_PERFMON allow */
 } refused[] = {
 	{ "netns_without_rcu", "requires RCU critical section protection" },
 	{ "netdev_without_rcu", "requires RCU critical section protection" },
@@ -808,8 +1059,11 @@ static const struct {
 	{ "no_destroy", "Unreleased reference" },
 	{ "unchecked", "Possibly NULL pointer passed" },
 	{ "unchecked_seq", "Possibly NULL pointer passed" },
+	{ "dev_net_unchecked", "invalid mem access" },
 	{ "write_device", "only read is supported" },
 	{ "not_a_device", "expected pointer to STRUCT net_device" },
+	{ "netns_unprivileged", "CAP_PERFMON", true },
+	{ "netdev_unprivileged", "CAP_PERFMON", true },
 	{ "made_up_qdisc", "is scalar" },
 	{ "stats_anywhere", "is not allowed" },
 	{ "short_stats", "invalid" },
@@ -826,16 +1080,21 @@ static const struct {
 	{ "past_end", past_end },
 	{ "by_netns", by_netns },
 	{ "by_device", by_device },
+	{ "neighbours", neighbours },
+	{ "bad_args", bad_args },
 	{ "device_moves", device_moves },
 	{ "netns_gone", netns_gone },
 	{ "bad_links", bad_links },
 	{ "link_fdinfo", link_fdinfo },
 	{ "link_bpftool", link_bpftool },
+	{ "sleepable", sleepable },
+	{ "link_info_moving", link_info_moving },
 	{ "moved", moved },
 	{ "renamed", renamed },
 	{ "device_destroyed", device_destroyed },
 	{ "netns_destroyed", netns_destroyed },
 	{ "dying", dying },
+	{ "held_netns_gone", held_netns_gone },
 	{ "churn", churn },
 };
 
@@ -874,6 +1133,18 @@ static struct test_netdev_iter *load(void)
 	return NULL;
 }
 
+static void refuses(const void *elf, size_t size, int i)
+{
+	__u64 caps = 1ULL << CAP_SYS_ADMIN | 1ULL << CAP_PERFMON, old = 0;
+
+	if (refused[i].no_perfmon &&
+	    !ASSERT_OK(cap_disable_effective(caps, &old), "drop capabilities"))
+		return;
+	verifier_refuses(elf, size, refused[i].prog, refused[i].why);
+	if (refused[i].no_perfmon)
+		ASSERT_OK(cap_enable_effective(old, NULL), "take them back");
+}
+
 void test_netdev_iter(void)
 {
 	struct test_netdev_iter *skel = NULL;
@@ -888,7 +1159,7 @@ void test_netdev_iter(void)
 	for (i = 0; i < ARRAY_SIZE(refused); i++) {
 		snprintf(name, sizeof(name), "refuses_%s", refused[i].prog);
 		if (test__start_subtest(name) && !kernel_lacks_kfuncs())
-			verifier_refuses(elf, size, refused[i].prog, refused[i].why);
+			refuses(elf, size, i);
 	}
 	test_netdev_iter__destroy(skel);
 }

@@ -268,6 +268,19 @@ static inline int nl_link_move(const struct nl_ns *ns, int ifindex, const struct
 	return nl_link_change(ns, ifindex, IFLA_NET_NS_FD, &to->fd, sizeof(to->fd));
 }
 
+/* The same, and it gets the index @new there */
+static inline int nl_link_move_to(const struct nl_ns *ns, int ifindex, const struct nl_ns *to,
+				  __u32 new)
+{
+	struct ifinfomsg ifi = { .ifi_index = ifindex };
+	struct nl_req r;
+
+	nl_start(&r, RTM_NEWLINK, 0, &ifi, sizeof(ifi));
+	nl_u32(&r, IFLA_NET_NS_FD, to->fd);
+	nl_u32(&r, IFLA_NEW_IFINDEX, new);
+	return nl_talk(ns->nl, &r, NULL, NULL);
+}
+
 static inline int nl_link_up(const struct nl_ns *ns, int ifindex, bool up)
 {
 	struct ifinfomsg ifi = {

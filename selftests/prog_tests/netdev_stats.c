@@ -2,31 +2,23 @@
 /* Statistics of devices and qdiscs in a BPF iterator: those that rtnetlink tells
  * ip and tc, each field of them.
  */
-#include <arpa/inet.h>
 #include <assert.h>
 #include <linux/gen_stats.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
 #include <linux/if_tun.h>
-#include <linux/pkt_sched.h>
 #include <net/if.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "netdev_test.h"
-#include "netdev_nl.h"
 #include "progs/netdevs.h"
 #include "progs/test_netdev_iter.h"
 #include "netdevs.skel.h"
 #include "test_netdev_iter.skel.h"
 
 #define TRIES 100		/* to find a device at rest */
-#define FRAME_LEN 1000
 #define FRAMES 40		/* more than a queue takes */
-#define RING 4			/* frames a tap device takes before it stops its queue */
-#define BURST 2			/* frames a tbf lets go at once */
 #define QUEUES 2
-#define UNKNOWN_PROTO 0x88b5	/* for local experiments: nobody takes it */
 
 struct stats {
 	struct test_netdev_iter *skel;
@@ -55,6 +47,29 @@ static void keep_link(struct nlmsghdr *h, void *arg)
 		memcpy(&t->link, RTA_DATA(a), sizeof(t->link));
 }
 
+static void keep_qdisc_stats(struct rtattr *all, struct bpf_qdisc_stats *s)
+{
+	struct gnet_stats_basic *basic;
+	struct gnet_stats_queue *queue;
+	struct rtattr *a;
+
+	a = nl_find(RTA_DATA(all), RTA_PAYLOAD(all), TCA_STATS_BASIC);
+	if (ASSERT_OK_PTR(a, "TCA_STATS_BASIC")) {
+		basic = RTA_DATA(a);
+		s->bytes = basic->bytes;
+		s->packets = basic->packets;
+	}
+	a = nl_find(RTA_DATA(all), RTA_PAYLOAD(all), TCA_STATS_QUEUE);
+	if (ASSERT_OK_PTR(a, "TCA_STATS_QUEUE")) {
+		queue = RTA_DATA(a);
+		s->qlen = queue->qlen;
+		s->backlog = queue->backlog;
+		s->drops = queue->drops;
+		s->requeues = queue->requeues;
+		s->overlimits = queue->overlimits;
+	}
+}
+
 static void keep_qdisc(struct nlmsghdr *h, void *arg)
 {
 	struct tcmsg *tcm = NLMSG_DATA(h);
@@ -71,10 +86,8 @@ static void keep_qdisc(struct nlmsghdr *h, void *arg)
 	if (a)
 		strncpy(q->kind, RTA_DATA(a), sizeof(q->kind) - 1);
 	a = nl_find(TCA_RTA(tcm), TCA_PAYLOAD(h), TCA_STATS2);
-	if (a)
-		a = nl_find(RTA_DATA(a), RTA_PAYLOAD(a), TCA_STATS_QUEUE);
-	if (ASSERT_OK_PTR(a, "TCA_STATS_QUEUE"))
-		memcpy(&q->stats, RTA_DATA(a), sizeof(q->stats));
+	if (ASSERT_OK_PTR(a, "TCA_STATS2"))
+		keep_qdisc_stats(a, &q->stats);
 }
 
 static bool ask(const struct nl_ns *ns, struct told *t)
@@ -167,6 +180,8 @@ static void compare_qdiscs(const struct netdev_stats_seen *bpf, const struct tol
 		if (!ASSERT_LT(j, bpf->qdiscs, n->kind))
 			continue;
 		ASSERT_STREQ(b->kind, n->kind, "kind");
+		ASSERT_EQ(b->stats.bytes, n->stats.bytes, "bytes");
+		ASSERT_EQ(b->stats.packets, n->stats.packets, "packets");
 		ASSERT_EQ(b->stats.qlen, n->stats.qlen, "qlen");
 		ASSERT_EQ(b->stats.backlog, n->stats.backlog, "backlog");
 		ASSERT_EQ(b->stats.drops, n->stats.drops, "drops");
@@ -206,20 +221,10 @@ static const struct told *compare(struct stats *s, const struct nl_ns *ns, int i
  */
 static void send_frames(const struct nl_ns *ns, int ifindex, int count, int len)
 {
-	struct sockaddr_ll to = {
-		.sll_family = AF_PACKET,
-		.sll_ifindex = ifindex,
-		.sll_protocol = htons(UNKNOWN_PROTO),
-	};
-	char frame[2000] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1 };
-	int here = nl_enter(ns), fd, i;
+	int fd = packet_socket(ns), i;
 
-	frame[12] = UNKNOWN_PROTO >> 8;
-	frame[13] = UNKNOWN_PROTO & 0xff;
-	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
-	nl_leave(here);
 	for (i = 0; ASSERT_OK_FD(fd, "packet socket") && i < count; i++)
-		sendto(fd, frame, len, 0, (void *)&to, sizeof(to));
+		send_frame(fd, ifindex, len, 0);
 	close(fd);
 }
 
@@ -506,43 +511,6 @@ static void dropped(struct stats *s)
 
 /* ---- qdiscs ------------------------------------------------------------------------ */
 
-/* Makes @kind the qdisc below @parent, with a limit of RING frames. tbf lets BURST go,
- * and then a byte a second.
- */
-static int qdisc_new(const struct nl_ns *ns, int ifindex, __u32 parent, __u32 handle,
-		     const char *kind)
-{
-	struct tcmsg tcm = {
-		.tcm_ifindex = ifindex,
-		.tcm_parent = parent,
-		.tcm_handle = handle,
-	};
-	struct tc_tbf_qopt tbf = {
-		.rate = { .rate = 1, .linklayer = TC_LINKLAYER_ETHERNET },
-		.limit = RING * FRAME_LEN,
-	};
-	struct rtattr *options;
-	struct nl_req r;
-
-	nl_start(&r, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, &tcm, sizeof(tcm));
-	nl_str(&r, TCA_KIND, kind);
-	if (!strcmp(kind, "fq")) {
-		options = nl_nest(&r, TCA_OPTIONS);
-		nl_u32(&r, TCA_FQ_PLIMIT, RING);
-		nl_end(&r, options);
-	} else if (!strcmp(kind, "fq_codel")) {
-		options = nl_nest(&r, TCA_OPTIONS);
-		nl_u32(&r, TCA_FQ_CODEL_LIMIT, RING);
-		nl_end(&r, options);
-	} else if (!strcmp(kind, "tbf")) {
-		options = nl_nest(&r, TCA_OPTIONS);
-		nl_attr(&r, TCA_TBF_PARMS, &tbf, sizeof(tbf));
-		nl_u32(&r, TCA_TBF_BURST, BURST * FRAME_LEN);
-		nl_end(&r, options);
-	}
-	return nl_talk(ns->nl, &r, NULL, NULL);
-}
-
 /* The queue is full, and what came after that was dropped. */
 static void check_full(const struct told *t, const char *kind)
 {
@@ -619,6 +587,160 @@ static void mq_sum(struct stats *s)
 	close_tap(s);
 }
 
+static bool pull_once(struct bpf_program *prog, const struct nl_ns *ns, int ifindex)
+{
+	struct bpf_link *link;
+	int fd, n = -1;
+	char buf[16];
+
+	link = attach_to(prog, ns->fd, ifindex);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		return false;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	if (ASSERT_OK_FD(fd, "create iterator")) {
+		n = read(fd, buf, sizeof(buf));
+		close(fd);
+	}
+	bpf_link__destroy(link);
+	return ASSERT_EQ(n, 0, "read");
+}
+
+/* What a program has no room for is left out, and the rest of its room is cleared. */
+static void sizes(struct stats *s)
+{
+	struct sizes_seen *seen = &s->skel->bss->sizes;
+	int ifindex, i;
+
+	ASSERT_OK(nl_link_new(&s->a, "dum", "dummy"), "dummy");
+	ifindex = up(&s->a, "dum");
+	ASSERT_OK(qdisc_new(&s->a, ifindex, TC_H_ROOT, 0x10000, "fq"), "fq");
+	send_frames(&s->a, ifindex, 3, FRAME_LEN);
+	memset(seen, 0xff, sizeof(*seen));
+	if (!pull_once(s->skel->progs.seq_netdev_sizes, &s->a, ifindex))
+		return;
+	/* rx_packets, tx_packets, rx_bytes, tx_bytes; bytes, packets */
+	ASSERT_EQ(seen->link_short[0], 0, "received");
+	ASSERT_EQ(seen->link_short[1], 3, "sent");
+	ASSERT_EQ(seen->link_long[1], 3, "sent");
+	ASSERT_EQ(seen->link_long[3], 3 * FRAME_LEN, "bytes sent");
+	ASSERT_EQ(seen->link_err, -EINVAL, "half a field");
+	ASSERT_EQ(seen->qdisc_short[0], 3 * FRAME_LEN, "bytes");
+	ASSERT_EQ(seen->qdisc_short[1], 3, "packets");
+	ASSERT_EQ(seen->qdisc_long[1], 3, "packets");
+	ASSERT_EQ(seen->qdisc_err, -EINVAL, "half a field");
+	for (i = LONG_STATS / 2; i < LONG_STATS; i++)
+		if (!ASSERT_EQ(seen->link_long[i], 0, "cleared") ||
+		    !ASSERT_EQ(seen->qdisc_long[i], 0, "cleared"))
+			break;
+}
+
+/* Of how many sets of counters bpf_qdisc_get_stats() makes one sum */
+#define QDISC_STATS_MAX 2048
+
+/* One more, by queues alone. A sum in as many calls as there are queues is that of
+ * tc.
+ */
+static void mq_many(struct stats *s)
+{
+	__u32 queues = QDISC_STATS_MAX + 1;
+	struct rtattr *info;
+	struct nl_req r;
+	int ifindex;
+
+	nl_link_start(&r, "many");
+	nl_u32(&r, IFLA_NUM_TX_QUEUES, queues);
+	info = nl_nest(&r, IFLA_LINKINFO);
+	nl_str(&r, IFLA_INFO_KIND, "dummy");
+	nl_end(&r, info);
+	if (!ASSERT_OK(nl_talk(s->a.nl, &r, NULL, NULL), "dummy"))
+		return;
+	ifindex = up(&s->a, "many");
+	ASSERT_OK(qdisc_new(&s->a, ifindex, TC_H_ROOT, 0x10000, "mq"), "mq");
+	send_frames(&s->a, ifindex, 7, FRAME_LEN);
+	if (!pull_once(s->skel->progs.seq_netdev_mq, &s->a, ifindex))
+		return;
+	ASSERT_EQ(s->skel->bss->mq_err, -E2BIG, "at once");
+	ASSERT_EQ(s->skel->bss->mq_children, queues, "queues");
+	ASSERT_EQ(s->skel->bss->mq_packets, 7, "packets");
+}
+
+/* Readers and grafts at the same time: qdiscs that count per CPU lose that below a
+ * classful one.
+ */
+#define GRAFTS 30
+
+struct grafter {
+	const struct nl_ns *ns;
+	int ifindex;
+	int err;
+};
+
+static void *graft_thread(void *arg)
+{
+	static const char * const kinds[] = { "pfifo_fast", "fq_codel" };
+	struct grafter *g = arg;
+	int i;
+
+	for (i = 0; i < GRAFTS && !g->err; i++)
+		g->err = qdisc_new(g->ns, g->ifindex, 0x10001, (2 + i) << 16, kinds[i % 2]);
+	return NULL;
+}
+
+static void grafts(struct stats *s)
+{
+	struct grafter g = { .ns = &s->b };
+	struct netdev_stats_seen seen;
+	pthread_t thread;
+	int reads = 0;
+
+	ASSERT_OK(nl_link_new(&s->b, "dum", "dummy"), "dummy");
+	g.ifindex = up(&s->b, "dum");
+	ASSERT_OK(qdisc_new(&s->b, g.ifindex, TC_H_ROOT, 0x10000, "tbf"), "tbf");
+	if (!ASSERT_OK(pthread_create(&thread, NULL, graft_thread, &g), "thread"))
+		return;
+	while (pthread_tryjoin_np(thread, NULL)) {
+		if (!pull(s, &s->b, g.ifindex, &seen))
+			break;
+		reads++;
+	}
+	ASSERT_OK(g.err, "graft");
+	printf("%d reads, %d changes\n", reads, GRAFTS);
+	compare(s, &s->b, g.ifindex);
+}
+
+/* While a root is grafted, the new one is in its place already, but the transmit
+ * queues have still the one before, which must not be counted once for each.
+ */
+static void graft(struct stats *s)
+{
+	int ifindex = make_tap(s, IFF_TAP, QUEUES), i;
+	struct bpf_link *link;
+	struct told t = { .ifindex = ifindex };
+	__u32 drops = 0;
+
+	ASSERT_OK(nl_link_up(&s->a, ifindex, true), "up");
+	link = bpf_program__attach(s->skel->progs.graft);
+	if (!ASSERT_OK_PTR(link, "attach"))
+		goto out;
+	s->skel->bss->graft_netns = s->a.cookie;
+	s->skel->bss->graft_ifindex = ifindex;
+	s->skel->bss->pid = getpid();
+	for (i = 0; i < 3; i++) {
+		ASSERT_OK(qdisc_new(&s->a, ifindex, TC_H_ROOT, 0x10000, "tbf"), "tbf");
+		send_frames(&s->a, ifindex, FRAMES, FRAME_LEN);
+		if (ask(&s->a, &t) && t.qdisc[0].stats.drops > drops)
+			drops = t.qdisc[0].stats.drops;
+		ASSERT_OK(qdisc_new(&s->a, ifindex, TC_H_ROOT, 0x20000, "mq"), "mq");
+	}
+	ASSERT_GT(drops, 0, "dropped");
+	s->skel->bss->pid = 0;
+	bpf_link__destroy(link);
+	ASSERT_GT(s->skel->bss->graft_asked, 0, "asked");
+	ASSERT_LE(s->skel->bss->graft_drops, drops, "drops");
+out:
+	close_tap(s);
+}
+
 /* ---- the programs of the tool netdevs ------------------------------------------------ */
 
 static __u32 sum(const __u32 *counts)
@@ -662,7 +784,11 @@ static void tool(struct stats *s)
 	skel->bss->only_netns = st.st_ino;
 	skel->bss->sort_by = BY_DROPS;
 	skel->bss->at_least = 1;
-	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts), "pull");
+	do {
+		if (!ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts),
+			       "pull"))
+			goto out;
+	} while (skel->bss->next_dev);
 	if (ASSERT_EQ(skel->bss->rows_found, 2, "devices")) {
 		ASSERT_STREQ(tool_row(skel, 0)->name, "dum", "most");
 		ASSERT_STREQ(tool_row(skel, 0)->qdisc, "tbf", "its qdisc");
@@ -691,12 +817,16 @@ static const struct {
 	{ "vlan", vlan },
 	{ "multi_queue", multi_queue },
 	{ "many", many },
+	{ "sizes", sizes },
 	{ "dropped", dropped },
 	{ "pfifo_fast", pfifo_fast },
 	{ "fq", fq },
 	{ "fq_codel", fq_codel },
 	{ "tbf", tbf },
 	{ "mq", mq_sum },
+	{ "mq_many", mq_many },
+	{ "graft", graft },
+	{ "grafts", grafts },
 	{ "tool", tool },
 };
 

@@ -3,7 +3,17 @@
 #ifndef __NETDEV_TEST_H
 #define __NETDEV_TEST_H
 
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <linux/pkt_sched.h>
+
 #include "test_progs.h"
+#include "netdev_nl.h"
+
+#define FRAME_LEN 1000
+#define RING 4			/* frames a queue takes */
+#define BURST 2			/* frames a tbf lets go at once */
+#define UNKNOWN_PROTO 0x88b5	/* for local experiments: no handler takes it */
 
 static inline bool kernel_lacks_targets(void)
 {
@@ -14,9 +24,10 @@ static inline bool kernel_lacks_targets(void)
 	return true;
 }
 
+/* Those of the series for 7.2 and 6.12 take other arguments. */
 static inline bool kernel_has_kfuncs(void)
 {
-	return libbpf_find_vmlinux_btf_id("bpf_iter_netdev_new", BPF_TRACE_FENTRY) > 0;
+	return libbpf_find_vmlinux_btf_id("bpf_dev_net", BPF_TRACE_FENTRY) > 0;
 }
 
 static inline bool kernel_lacks_kfuncs(void)
@@ -39,6 +50,67 @@ static inline struct bpf_link *attach_to(struct bpf_program *prog, int netns_fd,
 	opts.link_info = &info;
 	opts.link_info_len = sizeof(info);
 	return bpf_program__attach_iter(prog, &opts);
+}
+
+static inline int packet_socket(const struct nl_ns *ns)
+{
+	int here = nl_enter(ns), fd;
+
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	nl_leave(here);
+	return fd;
+}
+
+/* A frame of @len bytes out of a device. Returns what sendto() does. */
+static inline int send_frame(int fd, int ifindex, int len, int flags)
+{
+	struct sockaddr_ll to = {
+		.sll_family = AF_PACKET,
+		.sll_ifindex = ifindex,
+		.sll_protocol = htons(UNKNOWN_PROTO),
+	};
+	char frame[2000] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1 };
+
+	frame[12] = UNKNOWN_PROTO >> 8;
+	frame[13] = UNKNOWN_PROTO & 0xff;
+	return sendto(fd, frame, len, flags, (void *)&to, sizeof(to));
+}
+
+/* Makes @kind the qdisc below @parent, with a limit of RING frames. tbf lets BURST go,
+ * and then a byte a second.
+ */
+static inline int qdisc_new(const struct nl_ns *ns, int ifindex, __u32 parent, __u32 handle,
+			    const char *kind)
+{
+	struct tcmsg tcm = {
+		.tcm_ifindex = ifindex,
+		.tcm_parent = parent,
+		.tcm_handle = handle,
+	};
+	struct tc_tbf_qopt tbf = {
+		.rate = { .rate = 1, .linklayer = TC_LINKLAYER_ETHERNET },
+		.limit = RING * FRAME_LEN,
+	};
+	struct rtattr *options;
+	struct nl_req r;
+
+	nl_start(&r, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, &tcm, sizeof(tcm));
+	nl_str(&r, TCA_KIND, kind);
+	if (!strcmp(kind, "fq")) {
+		options = nl_nest(&r, TCA_OPTIONS);
+		nl_u32(&r, TCA_FQ_PLIMIT, RING);
+		nl_end(&r, options);
+	} else if (!strcmp(kind, "fq_codel")) {
+		options = nl_nest(&r, TCA_OPTIONS);
+		nl_u32(&r, TCA_FQ_CODEL_LIMIT, RING);
+		nl_end(&r, options);
+	} else if (!strcmp(kind, "tbf")) {
+		options = nl_nest(&r, TCA_OPTIONS);
+		nl_attr(&r, TCA_TBF_PARMS, &tbf, sizeof(tbf));
+		nl_u32(&r, TCA_TBF_BURST, BURST * FRAME_LEN);
+		nl_end(&r, options);
+	}
+	return nl_talk(ns->nl, &r, NULL, NULL);
 }
 
 #endif

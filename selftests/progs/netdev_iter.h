@@ -11,7 +11,7 @@
 
 #define __kernel __attribute__((preserve_access_index))
 
-/* Those of linux/if_link.h and linux/gen_stats.h, which bring along too much */
+/* That of linux/if_link.h, which brings along too much */
 struct rtnl_link_stats64 {
 	__u64 rx_packets;
 	__u64 tx_packets;
@@ -40,7 +40,9 @@ struct rtnl_link_stats64 {
 	__u64 rx_otherhost_dropped;
 };
 
-struct gnet_stats_queue {
+struct bpf_qdisc_stats {
+	__u64 bytes;
+	__u64 packets;
 	__u32 qlen;
 	__u32 backlog;
 	__u32 drops;
@@ -94,7 +96,7 @@ struct bpf_iter__netdev {
 } __kernel;
 
 struct bpf_iter_netns {
-	__u64 __opaque[2];
+	__u64 __opaque[3];
 };
 
 struct bpf_iter_netdev {
@@ -106,11 +108,16 @@ struct bpf_iter_qdisc {
 };
 
 /* Programs that a kernel lacks something for are not loaded there. */
-int bpf_iter_netns_new(struct bpf_iter_netns *it) __weak __ksym;
+int bpf_iter_netns_new(struct bpf_iter_netns *it, __u64 from) __weak __ksym;
 struct net *bpf_iter_netns_next(struct bpf_iter_netns *it) __weak __ksym;
 void bpf_iter_netns_destroy(struct bpf_iter_netns *it) __weak __ksym;
 
-int bpf_iter_netdev_new(struct bpf_iter_netdev *it, struct net *net) __weak __ksym;
+enum bpf_netdev_iter_flags {
+	BPF_NETDEV_ITER_ALL	= 1U << 0,
+};
+
+int bpf_iter_netdev_new(struct bpf_iter_netdev *it, struct net *net, __u32 from,
+			__u32 flags) __weak __ksym;
 struct net_device *bpf_iter_netdev_next(struct bpf_iter_netdev *it) __weak __ksym;
 void bpf_iter_netdev_destroy(struct bpf_iter_netdev *it) __weak __ksym;
 
@@ -118,9 +125,10 @@ int bpf_iter_qdisc_new(struct bpf_iter_qdisc *it, struct net_device *dev) __weak
 struct Qdisc *bpf_iter_qdisc_next(struct bpf_iter_qdisc *it) __weak __ksym;
 void bpf_iter_qdisc_destroy(struct bpf_iter_qdisc *it) __weak __ksym;
 
-int bpf_netdev_get_stats64(struct net_device *dev,
-			   struct rtnl_link_stats64 *stats) __weak __ksym;
-void bpf_qdisc_get_stats(struct Qdisc *q, struct gnet_stats_queue *stats) __weak __ksym;
+struct net *bpf_dev_net(struct net_device *dev) __weak __ksym;
+int bpf_netdev_get_stats64(struct net_device *dev, void *stats,
+			   __u32 stats__sz) __weak __ksym;
+int bpf_qdisc_get_stats(struct Qdisc *q, void *stats, __u32 stats__sz) __weak __ksym;
 
 void bpf_rcu_read_lock(void) __weak __ksym;
 void bpf_rcu_read_unlock(void) __weak __ksym;

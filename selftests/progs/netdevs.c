@@ -6,6 +6,9 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#define TC_H_MAJ(h) ((h) & 0xffff0000)
+#define DEVICES_AT_ONCE 64	/* in one RCU read-side critical section */
+
 struct netdev_queue {
 	struct net_device *dev;
 } __kernel;
@@ -28,6 +31,7 @@ struct netdevs_row rows[ROWS_MAX];
 __u32 order[ROWS_MAX];		/* of rows[], the largest key first */
 __u32 rows_found;
 __u32 devices;			/* that were looked at */
+__u32 next_dev;			/* where to continue, 0: it is complete */
 
 /* ---- histograms, kept while the tool runs ----------------------------------- */
 
@@ -87,7 +91,7 @@ static __always_inline struct hist *hist_of(const struct netdev_queue *txq)
 SEC("tp_btf/qdisc_enqueue")
 int BPF_PROG(enqueue, struct Qdisc *q, const struct netdev_queue *txq, struct sk_buff *skb)
 {
-	struct gnet_stats_queue stats = {};
+	struct bpf_qdisc_stats stats = {};
 	__u64 now = bpf_ktime_get_ns(), packet = (__u64)skb;
 	struct hist *h = hist_of(txq);
 	__u32 i;
@@ -95,7 +99,7 @@ int BPF_PROG(enqueue, struct Qdisc *q, const struct netdev_queue *txq, struct sk
 	if (!h)
 		return 0;
 	bpf_map_update_elem(&waiting, &packet, &now, BPF_ANY);
-	bpf_qdisc_get_stats(q, &stats);
+	bpf_qdisc_get_stats(q, &stats, sizeof(stats));
 	i = bucket(stats.qlen ? stats.qlen - 1 : 0);
 	__sync_fetch_and_add(&h->occupancy[i], 1);
 	return 0;
@@ -146,19 +150,34 @@ static __always_inline bool wanted(void)
 	return true;
 }
 
+static __always_inline void add_qdisc(const struct bpf_qdisc_stats *s)
+{
+	row.qlen += s->qlen;
+	row.backlog += s->backlog;
+	row.drops += s->drops;
+}
+
 static __always_inline void add_qdiscs(struct net_device *dev)
 {
-	struct gnet_stats_queue s = {};
+	struct bpf_qdisc_stats s = {};
 	struct Qdisc *q;
+	__u32 root = 0;
+	int err = 0;
 
 	/* The first is the root. The others are part of it. */
 	bpf_for_each(qdisc, q, dev) {
-		bpf_qdisc_get_stats(q, &s);
 		bpf_probe_read_kernel_str(row.qdisc, sizeof(row.qdisc), q->ops->id);
-		row.qlen = s.qlen;
-		row.backlog = s.backlog;
-		row.drops += s.drops;
+		root = q->handle;
+		err = bpf_qdisc_get_stats(q, &s, sizeof(s));
 		break;
+	}
+	add_qdisc(&s);
+	if (!err)
+		return;
+	/* It has more queues than one call adds up. */
+	bpf_for_each(qdisc, q, dev) {
+		if (TC_H_MAJ(q->parent) == root && !bpf_qdisc_get_stats(q, &s, sizeof(s)))
+			add_qdisc(&s);
 	}
 }
 
@@ -189,7 +208,7 @@ static __always_inline void fill_row(struct net_device *dev)
 	row.tx_bytes = stats.tx_bytes;
 	row.rx_packets = stats.rx_packets;
 	row.tx_packets = stats.tx_packets;
-	row.drops = stats.rx_dropped + stats.tx_dropped;
+	row.drops = stats.rx_dropped + stats.rx_missed_errors + stats.tx_dropped;
 	row.errors = stats.rx_errors + stats.tx_errors;
 	add_qdiscs(dev);
 	add_hist();
@@ -245,23 +264,36 @@ static __always_inline void keep_row(void)
 	order[at & (ROWS_MAX - 1)] = slot;
 }
 
-SEC("syscall")
-int pull(void *ctx)
+/* Some devices, from @from on. Returns where to continue, 0 at the end. */
+static __always_inline __u32 pull_some(__u32 from)
 {
 	struct net_device *dev;
+	__u32 n = 0;
 
-	rows_found = 0;
-	devices = 0;
-	bpf_rcu_read_lock();
-	bpf_for_each(netdev, dev, 0) {
+	bpf_for_each(netdev, dev, 0, from, BPF_NETDEV_ITER_ALL) {
+		if (n++ == DEVICES_AT_ONCE)
+			return dev->reg_id;
 		devices++;
 		start_row(dev);
-		if (!wanted() || bpf_netdev_get_stats64(dev, &stats))
+		if (!wanted() || bpf_netdev_get_stats64(dev, &stats, sizeof(stats)))
 			continue;
 		fill_row(dev);
 		if (row.key >= at_least)
 			keep_row();
 	}
+	return 0;
+}
+
+/* To be run again until next_dev is 0 */
+SEC("syscall")
+int pull(void *ctx)
+{
+	if (!next_dev) {
+		rows_found = 0;
+		devices = 0;
+	}
+	bpf_rcu_read_lock();
+	next_dev = pull_some(next_dev);
 	bpf_rcu_read_unlock();
 	return 0;
 }

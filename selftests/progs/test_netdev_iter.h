@@ -6,7 +6,17 @@
 #include <linux/types.h>
 #ifndef __bpf__
 #include <linux/if_link.h>
-#include <linux/gen_stats.h>
+
+/* That of the kernel */
+struct bpf_qdisc_stats {
+	__u64 bytes;
+	__u64 packets;
+	__u32 qlen;
+	__u32 backlog;
+	__u32 drops;
+	__u32 requeues;
+	__u32 overlimits;
+};
 #endif
 
 #define NETDEV_ITER_MAX		512	/* what open-coded iterators store */
@@ -32,7 +42,17 @@ struct qdisc_seen {
 	char kind[16];
 	__u32 handle;
 	__u32 parent;
-	struct gnet_stats_queue stats;
+	struct bpf_qdisc_stats stats;
+};
+
+/* A program that gives less or more room than the kernel fills */
+#define SHORT_STATS 2
+#define LONG_STATS 64
+
+struct sizes_seen {
+	__u64 link_short[SHORT_STATS], link_long[LONG_STATS];
+	__u64 qdisc_short[SHORT_STATS], qdisc_long[LONG_STATS];
+	int link_err, qdisc_err;	/* of a size that ends within a field */
 };
 
 struct netdev_stats_seen {

@@ -5,7 +5,7 @@
 #include <bpf/bpf_tracing.h>
 
 struct rtnl_link_stats64 stats;
-struct gnet_stats_queue qstats;
+struct bpf_qdisc_stats qstats;
 int sink;
 
 SEC("syscall")
@@ -13,7 +13,7 @@ int netns_without_rcu(void *ctx)
 {
 	struct bpf_iter_netns it;
 
-	bpf_iter_netns_new(&it);
+	bpf_iter_netns_new(&it, 0);
 	bpf_iter_netns_destroy(&it);
 	return 0;
 }
@@ -23,7 +23,7 @@ int netdev_without_rcu(void *ctx)
 {
 	struct bpf_iter_netdev it;
 
-	bpf_iter_netdev_new(&it, 0);
+	bpf_iter_netdev_new(&it, 0, 0, BPF_NETDEV_ITER_ALL);
 	bpf_iter_netdev_destroy(&it);
 	return 0;
 }
@@ -35,13 +35,13 @@ int device_after_unlock(void *ctx)
 	struct net_device *dev, *kept = 0;
 
 	bpf_rcu_read_lock();
-	bpf_for_each(netdev, dev, 0) {
+	bpf_for_each(netdev, dev, 0, 0, BPF_NETDEV_ITER_ALL) {
 		kept = dev;
 		break;
 	}
 	bpf_rcu_read_unlock();
 	if (kept)
-		bpf_netdev_get_stats64(kept, &stats);
+		bpf_netdev_get_stats64(kept, &stats, sizeof(stats));
 	return 0;
 }
 
@@ -52,14 +52,14 @@ int qdisc_after_unlock(void *ctx)
 	struct net_device *dev;
 
 	bpf_rcu_read_lock();
-	bpf_for_each(netdev, dev, 0) {
+	bpf_for_each(netdev, dev, 0, 0, BPF_NETDEV_ITER_ALL) {
 		bpf_for_each(qdisc, q, dev)
 			kept = q;
 		break;
 	}
 	bpf_rcu_read_unlock();
 	if (kept)
-		bpf_qdisc_get_stats(kept, &qstats);
+		bpf_qdisc_get_stats(kept, &qstats, sizeof(qstats));
 	return 0;
 }
 
@@ -70,14 +70,14 @@ int netns_after_unlock(void *ctx)
 	struct net *net, *kept = 0;
 
 	bpf_rcu_read_lock();
-	bpf_for_each(netns, net) {
+	bpf_for_each(netns, net, 0) {
 		kept = net;
 		break;
 	}
 	bpf_rcu_read_unlock();
 	bpf_rcu_read_lock();
 	if (kept) {
-		bpf_iter_netdev_new(&devs, kept);
+		bpf_iter_netdev_new(&devs, kept, 0, 0);
 		bpf_iter_netdev_destroy(&devs);
 	}
 	bpf_rcu_read_unlock();
@@ -91,7 +91,7 @@ int next_after_unlock(void *ctx)
 	struct bpf_iter_netdev it;
 
 	bpf_rcu_read_lock();
-	bpf_iter_netdev_new(&it, 0);
+	bpf_iter_netdev_new(&it, 0, 0, BPF_NETDEV_ITER_ALL);
 	bpf_rcu_read_unlock();
 	bpf_rcu_read_lock();
 	sink = !!bpf_iter_netdev_next(&it);
@@ -106,7 +106,7 @@ int next_after_destroy(void *ctx)
 	struct bpf_iter_netdev it;
 
 	bpf_rcu_read_lock();
-	bpf_iter_netdev_new(&it, 0);
+	bpf_iter_netdev_new(&it, 0, 0, BPF_NETDEV_ITER_ALL);
 	bpf_iter_netdev_destroy(&it);
 	sink = !!bpf_iter_netdev_next(&it);
 	bpf_rcu_read_unlock();
@@ -130,7 +130,7 @@ int no_destroy(void *ctx)
 	struct bpf_iter_netdev it;
 
 	bpf_rcu_read_lock();
-	bpf_iter_netdev_new(&it, 0);
+	bpf_iter_netdev_new(&it, 0, 0, BPF_NETDEV_ITER_ALL);
 	bpf_rcu_read_unlock();
 	return 0;
 }
@@ -143,9 +143,9 @@ int unchecked(void *ctx)
 	struct net_device *dev;
 
 	bpf_rcu_read_lock();
-	bpf_iter_netdev_new(&it, 0);
+	bpf_iter_netdev_new(&it, 0, 0, BPF_NETDEV_ITER_ALL);
 	dev = bpf_iter_netdev_next(&it);
-	bpf_netdev_get_stats64(dev, &stats);
+	bpf_netdev_get_stats64(dev, &stats, sizeof(stats));
 	bpf_iter_netdev_destroy(&it);
 	bpf_rcu_read_unlock();
 	return 0;
@@ -154,7 +154,7 @@ int unchecked(void *ctx)
 SEC("iter/netdev")
 int unchecked_seq(struct bpf_iter__netdev *ctx)
 {
-	bpf_netdev_get_stats64(ctx->dev, &stats);
+	bpf_netdev_get_stats64(ctx->dev, &stats, sizeof(stats));
 	return 0;
 }
 
@@ -172,7 +172,7 @@ int write_device(struct bpf_iter__netdev *ctx)
 SEC("iter/netdev")
 int not_a_device(struct bpf_iter__netdev *ctx)
 {
-	bpf_netdev_get_stats64((void *)ctx->meta, &stats);
+	bpf_netdev_get_stats64((void *)ctx->meta, &stats, sizeof(stats));
 	return 0;
 }
 
@@ -182,7 +182,43 @@ int made_up_qdisc(struct bpf_iter__netdev *ctx)
 	struct net_device *dev = ctx->dev;
 
 	if (dev)
-		bpf_qdisc_get_stats((void *)(long)dev->ifindex, &qstats);
+		bpf_qdisc_get_stats((void *)(long)dev->ifindex, &qstats, sizeof(qstats));
+	return 0;
+}
+
+/* A namespace that is being destroyed is NULL. */
+SEC("iter/netdev")
+int dev_net_unchecked(struct bpf_iter__netdev *ctx)
+{
+	struct net_device *dev = ctx->dev;
+
+	if (dev)
+		sink = bpf_dev_net(dev)->net_cookie;
+	return 0;
+}
+
+/* Loaded without CAP_PERFMON */
+SEC("syscall")
+int netns_unprivileged(void *ctx)
+{
+	struct bpf_iter_netns it;
+
+	bpf_rcu_read_lock();
+	bpf_iter_netns_new(&it, 0);
+	bpf_iter_netns_destroy(&it);
+	bpf_rcu_read_unlock();
+	return 0;
+}
+
+SEC("syscall")
+int netdev_unprivileged(void *ctx)
+{
+	struct bpf_iter_netdev it;
+
+	bpf_rcu_read_lock();
+	bpf_iter_netdev_new(&it, 0, 0, BPF_NETDEV_ITER_ALL);
+	bpf_iter_netdev_destroy(&it);
+	bpf_rcu_read_unlock();
 	return 0;
 }
 
@@ -192,12 +228,12 @@ int BPF_PROG(stats_anywhere)
 {
 	struct net_device *dev;
 
-	bpf_for_each(netdev, dev, 0)
-		bpf_netdev_get_stats64(dev, &stats);
+	bpf_for_each(netdev, dev, 0, 0, BPF_NETDEV_ITER_ALL)
+		bpf_netdev_get_stats64(dev, &stats, sizeof(stats));
 	return 0;
 }
 
-/* Too small for all that is stored there */
+/* Smaller than it is said to be */
 SEC("iter/netdev")
 int short_stats(struct bpf_iter__netdev *ctx)
 {
@@ -205,7 +241,7 @@ int short_stats(struct bpf_iter__netdev *ctx)
 	__u64 few[4] = {};
 
 	if (dev)
-		bpf_netdev_get_stats64(dev, (void *)few);
+		bpf_netdev_get_stats64(dev, few, sizeof(few) + 8);
 	return 0;
 }
 
