@@ -7,7 +7,7 @@
 #include <bpf/bpf_tracing.h>
 
 #define TC_H_MAJ(h) ((h) & 0xffff0000)
-#define DEVICES_AT_ONCE 64	/* in one RCU read-side critical section */
+#define DEVICES_AT_ONCE 256	/* in one RCU read-side critical section */
 
 struct netdev_queue {
 	struct net_device *dev;
