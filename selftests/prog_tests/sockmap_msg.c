@@ -1,0 +1,687 @@
+// SPDX-License-Identifier: GPL-2.0
+/* sk_msg programs that push, pop and pull data, cork messages and apply verdicts:
+ * the peer has to receive what the program has left of the message, all of it and
+ * once, and the sender has to be told how much of its own data that was.
+ *
+ * What the program does is a script for each of its runs, the last one for all that
+ * follow, separated by ';':
+ *   +S/L, -S/L, =S/L	push, pop, pull L bytes at S, where $ is the end
+ *   aN, cN, d		apply the verdict to N bytes, cork N bytes, drop
+ *   N*			what follows, N times
+ * A model has the same script.
+ */
+#include <error.h>
+#include <netinet/tcp.h>
+
+#include "test_progs.h"
+#include "sockmap_helpers.h"
+#include "progs/test_sockmap_msg.h"
+#include "test_sockmap_msg.skel.h"
+
+#define TIMEOUT_SEC 1
+#define MSG_MAX 300000
+#define ANY 0x100	/* a byte that was pushed, but not written to */
+
+struct msg_test {
+	struct test_sockmap_msg *skel;
+	struct msg_script scripts[SCRIPTS];
+	int n_scripts;
+	int map;
+	int sk;			/* in slot 0 of the map */
+	int peer;
+	int other;		/* in slot 1 */
+	int other_peer;
+
+	/* model */
+	__u16 msg[MSG_MAX];	/* being looked at, or corked */
+	int len;
+	__u16 out[MSG_MAX];	/* to be received */
+	int out_len;
+	int runs;
+	__u32 apply;
+	__u32 cork;
+	__u32 apply_left;
+	__u32 cork_left;
+	unsigned int sent;	/* of the payload */
+};
+
+/* ---- scripts ------------------------------------------------------------- */
+
+static bool parse_op(const char **s, struct msg_op *op)
+{
+	char *end;
+
+	op->what = *(*s)++;
+	if (strchr("+-=", op->what)) {
+		if (**s == '$') {
+			op->start = MSG_END;
+			end = (char *)*s + 1;
+		} else {
+			op->start = strtoul(*s, &end, 10);
+		}
+		if (*end != '/')
+			return false;
+		*s = end + 1;
+	}
+	if (op->what != 'd') {
+		op->len = strtoul(*s, &end, 10);
+		if (end == *s)
+			return false;
+		*s = end;
+	}
+	return strchr("+-=acd", op->what);
+}
+
+/* One script, up to the end or a ';' */
+static bool parse_script(const char **s, struct msg_script *script)
+{
+	int times, n = 0;
+	char *end;
+
+	memset(script, 0, sizeof(*script));
+	while (**s && **s != ';') {
+		if (**s == ' ') {
+			(*s)++;
+			continue;
+		}
+		times = strtoul(*s, &end, 10);
+		if (*end == '*')
+			*s = end + 1;
+		else
+			times = 1;
+		if (n + times > OPS || !parse_op(s, &script->ops[n]))
+			return false;
+		for (n++; times > 1; times--, n++)
+			script->ops[n] = script->ops[n - 1];
+	}
+	return true;
+}
+
+static bool load_scripts(struct msg_test *t)
+{
+	__u32 i;
+
+	for (i = 0; i < t->n_scripts; i++)
+		if (xbpf_map_update_elem(bpf_map__fd(t->skel->maps.scripts), &i,
+					 &t->scripts[i], BPF_ANY))
+			return false;
+	t->skel->bss->n_scripts = t->n_scripts;
+	t->skel->bss->runs = 0;
+	t->runs = 0;
+	return true;
+}
+
+static bool set_scripts(struct msg_test *t, const char *s)
+{
+	t->n_scripts = 0;
+	for (;; s++) {
+		if (!ASSERT_LT(t->n_scripts, SCRIPTS, "scripts") ||
+		    !ASSERT_TRUE(parse_script(&s, &t->scripts[t->n_scripts++]), s))
+			return false;
+		if (!*s)
+			return load_scripts(t);
+	}
+}
+
+/* ---- the model ----------------------------------------------------------- */
+
+/* True if the message is dropped */
+static bool model_run(struct msg_test *t)
+{
+	int i, j, n = t->runs < t->n_scripts ? t->runs : t->n_scripts - 1;
+	struct msg_op *op = t->scripts[n].ops;
+	__u32 start;
+	bool drop = false;
+
+	t->runs++;
+	t->apply = 0;
+	t->cork = 0;
+	for (i = 0; i < OPS && op->what; i++, op++) {
+		start = op->start == MSG_END ? t->len : op->start;
+		switch (op->what) {
+		case '+':
+			memmove(t->msg + start + op->len, t->msg + start,
+				(t->len - start) * sizeof(*t->msg));
+			for (j = 0; j < op->len; j++)
+				t->msg[start + j] = j < FILL ? 0x80 + i : ANY;
+			t->len += op->len;
+			break;
+		case '-':
+			t->len -= op->len;
+			memmove(t->msg + start, t->msg + start + op->len,
+				(t->len - start) * sizeof(*t->msg));
+			break;
+		case 'a':
+			t->apply = op->len;
+			break;
+		case 'c':
+			t->cork = op->len;
+			break;
+		case 'd':
+			drop = true;
+			break;
+		}
+	}
+	return drop;
+}
+
+static void model_pass(struct msg_test *t, int len)
+{
+	memcpy(t->out + t->out_len, t->msg, len * sizeof(*t->msg));
+	t->out_len += len;
+	t->len -= len;
+	memmove(t->msg, t->msg + len, t->len * sizeof(*t->msg));
+}
+
+/* What is sent through the program is @len bytes: true if they are dropped. */
+static bool model_send(struct msg_test *t, const char *data, int len)
+{
+	int i;
+
+	for (i = 0; i < len; i++)
+		t->msg[t->len + i] = data[i];
+	t->len += len;
+	if (t->cork_left) {
+		t->cork_left = len > t->cork_left ? 0 : t->cork_left - len;
+		if (t->cork_left)
+			return false;
+	}
+	do {
+		if (!t->apply_left) {
+			if (model_run(t)) {
+				t->len = 0;
+				return true;
+			}
+			if (t->cork > t->len) {
+				t->cork_left = t->cork - t->len;
+				return false;
+			}
+			t->apply_left = t->apply;
+		}
+		if (t->apply_left && t->apply_left < t->len) {
+			len = t->apply_left;
+			t->apply_left = 0;
+		} else {
+			len = t->len;
+			if (t->apply_left)
+				t->apply_left -= len;
+		}
+		model_pass(t, len);
+	} while (t->len);
+	return false;
+}
+
+/* ---- what is sent and received ------------------------------------------- */
+
+static bool msg_setup(struct msg_test *t, int family)
+{
+	memset(t, 0, sizeof(*t));
+	t->sk = -1;
+	t->peer = -1;
+	t->other = -1;
+	t->other_peer = -1;
+	t->skel = test_sockmap_msg__open_and_load();
+	if (!ASSERT_OK_PTR(t->skel, "open_and_load"))
+		return false;
+	t->map = bpf_map__fd(t->skel->maps.sock_map);
+	return !create_socket_pairs(family, SOCK_STREAM, &t->sk, &t->other, &t->peer,
+				    &t->other_peer) &&
+	       !xbpf_prog_attach(bpf_program__fd(t->skel->progs.prog_msg), t->map,
+				 BPF_SK_MSG_VERDICT, 0) &&
+	       !add_to_sockmap(t->map, t->sk, t->other);
+}
+
+static void msg_cleanup(struct msg_test *t)
+{
+	close(t->sk);
+	close(t->peer);
+	close(t->other);
+	close(t->other_peer);
+	test_sockmap_msg__destroy(t->skel);
+}
+
+/* No byte of it is like one that was pushed, and its period divides no size. */
+static void payload(struct msg_test *t, char *data, int len)
+{
+	int i;
+
+	for (i = 0; i < len; i++)
+		data[i] = t->sent++ % 127;
+}
+
+/* All that the model has sent, and nothing more */
+static bool receive_all(struct msg_test *t, int fd)
+{
+	static __u8 data[MSG_MAX];
+	int n, i, got = 0;
+
+	while (got < t->out_len) {
+		n = recv_timeout(fd, data + got, t->out_len - got, MSG_DONTWAIT, TIMEOUT_SEC);
+		if (n <= 0) {
+			ASSERT_EQ(got, t->out_len, "received");
+			return false;
+		}
+		got += n;
+	}
+	for (i = 0; i < got; i++)
+		if (t->out[i] != ANY && t->out[i] != data[i])
+			break;
+	t->out_len = 0;
+	return ASSERT_EQ(i, got, "bytes as they should be") &&
+	       ASSERT_EQ(recv(fd, data, 1, MSG_DONTWAIT), -1, "nothing more");
+}
+
+/* Where what the program passes goes to */
+static int receiver(struct msg_test *t)
+{
+	switch (t->skel->bss->redirect) {
+	case 0:
+		return t->peer;
+	case 1:
+		return t->other_peer;
+	default:
+		return t->other;
+	}
+}
+
+static bool send_one(struct msg_test *t, int len)
+{
+	static char data[MSG_MAX];
+	bool dropped;
+	int n;
+
+	payload(t, data, len);
+	dropped = model_send(t, data, len);
+	n = send(t->sk, data, len, 0);
+	if (!ASSERT_EQ(n, dropped ? -1 : len, "send"))
+		return false;
+	return receive_all(t, receiver(t)) &&
+	       ASSERT_EQ(t->skel->bss->failed_ops, 0, "failed ops") &&
+	       ASSERT_EQ(t->skel->bss->runs, t->runs, "runs");
+}
+
+/* Sends as in "100 20", the model tells what is received after each. */
+static bool send_all(struct msg_test *t, const char *sends)
+{
+	char *end;
+	int len;
+
+	for (;; sends = end) {
+		len = strtoul(sends, &end, 10);
+		if (end == sends)
+			return true;
+		if (!send_one(t, len))
+			return false;
+	}
+}
+
+/* On a kernel where the ends of the ring can meet, the next step may be its last. */
+static bool ring_is_sound(struct msg_test *t)
+{
+	return getenv("SOCKMAP_MSG_DARE") ||
+	       (set_scripts(t, "20*+$/1;") && send_all(t, "1 1"));
+}
+
+/* ---- what a script does to a message ------------------------------------- */
+
+static const struct {
+	const char *name;
+	const char *scripts;
+	const char *sends;
+	int redirect;
+} cases[] = {
+	/* The ring has 17 elements at most. What is sent is one, each push in the
+	 * middle takes two more, any other push one.
+	 */
+	{ "push_start_full",	"20*+0/1", "100 1" },
+	{ "push_end_16",	"16*+$/1", "100 1" },
+	{ "push_end_17",	"17*+$/1", "100 1" },
+	{ "push_end",		"20*+$/1", "100 1" },
+	{ "push_end_large",	"15*+$/1 3*+$/5000 +$/9", "20000 1" },
+	{ "push_middle_full",	"20*+50/1", "100 100" },
+	{ "push_middle_16",	"14*+$/1 +50/9 +50/2 +7/1", "100 100" },
+	{ "push_end_pull",	"16*+$/1 =0/116 +$/2 =1/50", "100 100" },
+	{ "push_end_pop",	"16*+$/1 -50/9 +$/2 -3/60", "100 100" },
+	{ "pop_middle_full",	"16*+$/1 -50/9 -100/2 -0/3", "100" },
+	{ "pop_all_full",	"16*+$/1 -0/116 3*+0/5", "100 100" },
+	{ "pop_all",		"-0/100;", "100 20" },
+	{ "pull_full",		"16*+$/1 =90/15 =0/116", "100" },
+	{ "one_byte",		"+$/1 -0/1 =0/1 +1/1 +0/1 -1/1", "1 1" },
+	/* apply_bytes moves the start of the ring, so that it wraps. */
+	{ "wrapped_push_end",	"10*+$/9 a185; 20*+$/1", "100" },
+	{ "wrapped_push_start",	"10*+$/9 a185; 20*+0/1", "100" },
+	{ "wrapped_pull",	"10*+$/9 a155; 10*+$/1 =2/15 =0/45", "100" },
+	{ "wrapped_pop",	"10*+$/9 a155; 12*+$/1 -2/9 -34/4 -0/7", "100" },
+	{ "wrapped_pop_all",	"10*+$/9 a155; 10*+$/1 -0/45 +0/4", "100" },
+
+	/* What a run asks for is for what it saw. */
+	{ "cork",		"c200;", "100 50 50 10" },
+	{ "cork_once",		"c200; ;", "100 100 10 50" },
+	{ "cork_shortened",	"c200; -0/150;", "100 100 10" },
+	{ "cork_pushed",	"c200 +$/4; +0/3 -2/1;", "100 96 10" },
+	{ "apply",		"a10;", "100" },
+	{ "apply_once",		"a10; ;", "100 20" },
+	{ "apply_more",		"a150; -0/1;", "100 100" },
+	/* What is appended to what is left of a message */
+	{ "cork_after_apply",	"a9; c400; ;", "265 7 137 5" },
+	{ "cork_after_more",	"a9; c400; ;", "265 30 114 5" },
+	{ "cork_all_popped",	"-0/50 c100; ;", "50 60 40 5" },
+
+	{ "redirect_full",	"20*+$/1 20*+50/2", "100 100", 1 },
+	{ "redirect_ingress_full", "20*+$/1 20*+50/2", "100 100", 2 },
+	{ "redirect_cork",	"c200; ;", "100 100 10", 1 },
+	{ "redirect_cork_apply", "c200; a150; ;", "100 100 10", 1 },
+	{ "redirect_ingress_cork_apply", "c200; a150; ;", "100 100 10", 2 },
+	{ "redirect_pop_all",	"-0/100; ;", "100 20", 1 },
+	{ "redirect_ingress_pop_all", "-0/100; ;", "100 20", 2 },
+};
+
+static void run_case(struct msg_test *t, int i)
+{
+	t->skel->bss->redirect = cases[i].redirect;
+	if (set_scripts(t, cases[i].scripts))
+		send_all(t, cases[i].sends);
+}
+
+/* The program fills the ring, and corks: there is no room for more data, so what
+ * it has is sent.
+ */
+static void cork_full(struct msg_test *t)
+{
+	char data[100];
+
+	if (!set_scripts(t, "16*+$/1; ;"))
+		return;
+	payload(t, data, sizeof(data));
+	model_send(t, data, sizeof(data));	/* does not know how long a ring is */
+	t->scripts[0].ops[16] = (struct msg_op){ .what = 'c', .len = 1000 };
+	if (!load_scripts(t))
+		return;
+	ASSERT_EQ(send(t->sk, data, sizeof(data), 0), sizeof(data), "send");
+	ASSERT_EQ(send(t->sk, data, 0, 0), 0, "send nothing");
+	if (receive_all(t, t->peer)) {
+		t->runs = 1;
+		send_all(t, "100 1");
+	}
+}
+
+static void drop_full(struct msg_test *t)
+{
+	if (ring_is_sound(t) && set_scripts(t, "20*+$/1 d"))
+		ASSERT_EQ(send(t->sk, "x", 1, 0), -1, "send");
+}
+
+/* Twice round the ring: where its ends can meet, the slot behind the last element has
+ * the length of an old one, 1, and the page for the copy of 20000 bytes is that long.
+ */
+static void push_end_stale(struct msg_test *t)
+{
+	__u32 i;
+
+	if (!ring_is_sound(t) || !set_scripts(t, "34*+$/1"))
+		return;
+	for (i = 18; i < 33; i++)
+		t->scripts[0].ops[i].start = i - 17;
+	t->scripts[0].ops[32].len = 20000;
+	t->scripts[0].ops[33].start = 15 + 20000;
+	if (load_scripts(t))
+		send_one(t, 1);
+}
+
+/* ---- random scripts ------------------------------------------------------ */
+
+static unsigned int rnd_state;
+
+static unsigned int rnd(unsigned int below)
+{
+	rnd_state = rnd_state * 1103515245 + 12345;
+	return (rnd_state >> 16) % below;
+}
+
+/* For a message of @len bytes; @letter: cork or apply */
+static void random_script(struct msg_script *script, int len, int ops, char letter)
+{
+	int i, start, n;
+
+	memset(script, 0, sizeof(*script));
+	for (i = 0; i < ops;) {
+		struct msg_op *op = &script->ops[i];
+
+		start = rnd(len + 1);
+		n = 1 + rnd(rnd(8) ? 20 : 3000);
+		*op = (struct msg_op){ .start = start, .len = n };
+		switch (rnd(16)) {
+		case 0 ... 8:
+			op->what = '+';
+			if (!rnd(3))
+				op->start = MSG_END;
+			len += n;
+			break;
+		case 9 ... 11:
+			if (start + n > len)
+				continue;
+			op->what = '-';
+			len -= n;
+			break;
+		case 12 ... 13:
+			if (start + n > len)
+				continue;
+			op->what = '=';
+			break;
+		default:
+			op->what = letter;
+			op->len = 1 + rnd(2 * len + 1);
+			break;
+		}
+		i++;
+	}
+}
+
+/* What is left after a part was passed, another script gets, which does nothing. */
+static bool random_sends(struct msg_test *t, unsigned int seed)
+{
+	bool cork;
+	int i, len;
+
+	rnd_state = seed;
+	cork = rnd(2);
+	for (i = 0; i < 3; i++) {
+		len = 1 + rnd(rnd(2) ? 100 : 9000);
+		memset(t->scripts, 0, sizeof(t->scripts));
+		t->n_scripts = 2;
+		/* With few pushes the ring does not get full, which ends corking. */
+		if (!t->apply_left)
+			random_script(&t->scripts[0], t->len + len,
+				      cork ? 2 : 1 + rnd(OPS - 1), cork ? 'c' : 'a');
+		if (!load_scripts(t) || !send_one(t, len))
+			return false;
+	}
+	/* What is corked is sent with what follows. */
+	memset(t->scripts, 0, sizeof(t->scripts));
+	return load_scripts(t) && (!t->cork_left || send_one(t, t->cork_left));
+}
+
+static void random_scripts(struct msg_test *t)
+{
+	int i;
+
+	if (!ring_is_sound(t))
+		return;
+	for (i = 1; i <= 300; i++) {
+		if (!random_sends(t, i)) {
+			fprintf(stdout, "seed %d\n", i);
+			return;
+		}
+	}
+}
+
+/* ---- a full send buffer -------------------------------------------------- */
+
+/* What is pushed is not payload: without it, that has to be there once. */
+static bool drain(struct msg_test *t, int fd, unsigned int *received, unsigned int *pushed)
+{
+	static __u8 data[65536];
+	int n, i;
+
+	while ((n = recv(fd, data, sizeof(data), MSG_DONTWAIT)) > 0) {
+		for (i = 0; i < n; i++) {
+			if (data[i] >= 0x80) {
+				(*pushed)++;
+				continue;
+			}
+			if (data[i] != *received % 127) {
+				ASSERT_EQ(data[i], *received % 127, "payload");
+				fprintf(stdout, "after %u bytes\n", *received);
+				return false;
+			}
+			(*received)++;
+		}
+	}
+	return ASSERT_EQ(errno, EAGAIN, "errno");
+}
+
+#define PARTIAL_TOTAL 600000
+
+static void partial(struct msg_test *t, const char *scripts, int redirect, int size)
+{
+	int one = 1, buf = 20000, n, fd, idle = 0;
+	unsigned int received = 0, pushed = 0, sent = 0;
+	static char data[MSG_MAX];
+
+	t->skel->bss->redirect = redirect;
+	fd = receiver(t);
+	if (!set_scripts(t, scripts) ||
+	    xsetsockopt(t->sk, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) ||
+	    xsetsockopt(t->other, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) ||
+	    xsetsockopt(t->sk, SOL_TCP, TCP_NODELAY, &one, sizeof(one)))
+		return;
+	while (sent < PARTIAL_TOTAL) {
+		t->sent = sent;
+		n = PARTIAL_TOTAL - sent < size ? PARTIAL_TOTAL - sent : size;
+		payload(t, data, n);
+		n = send(t->sk, data, n, MSG_DONTWAIT);
+		if (n > 0) {
+			sent += n;
+			continue;
+		}
+		if (!ASSERT_EQ(n, -1, "send") || !ASSERT_EQ(errno, EAGAIN, "errno") ||
+		    !drain(t, fd, &received, &pushed))
+			return;
+		usleep(1000);
+	}
+	while (received < PARTIAL_TOTAL && idle++ < 200) {
+		if (!drain(t, fd, &received, &pushed))
+			return;
+		usleep(10000);
+	}
+	ASSERT_EQ(received, PARTIAL_TOTAL, "received");
+	ASSERT_EQ(t->skel->bss->failed_ops, 0, "failed ops");
+}
+
+static void partial_pass(struct msg_test *t)
+{
+	partial(t, "=0/1", 0, 50000);
+}
+
+static void partial_start(struct msg_test *t)
+{
+	partial(t, "+0/4", 0, 50000);
+}
+
+static void partial_middle(struct msg_test *t)
+{
+	partial(t, "+64/4", 0, 50000);
+}
+
+static void partial_end(struct msg_test *t)
+{
+	partial(t, "+$/4", 0, 50000);
+}
+
+static void partial_apply(struct msg_test *t)
+{
+	partial(t, "+0/4 +$/4 a9000", 0, 50000);
+}
+
+static void partial_cork(struct msg_test *t)
+{
+	partial(t, "c30000", 0, 20000);
+}
+
+static void partial_redirect(struct msg_test *t)
+{
+	partial(t, "+64/4 +$/4", 1, 50000);
+}
+
+/* What the program removes is not sent when the rest finds no room. */
+static void full_pop(struct msg_test *t)
+{
+	int n, buf = 20000;
+	char data[100];
+
+	t->skel->bss->redirect = 1;
+	if (!set_scripts(t, "-0/60") ||
+	    xsetsockopt(t->other, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) ||
+	    xsetsockopt(t->other_peer, SOL_SOCKET, SO_RCVBUF, &buf, sizeof(buf)))
+		return;
+	payload(t, data, sizeof(data));
+	do {
+		n = send(t->sk, data, sizeof(data), MSG_DONTWAIT);
+	} while (n == sizeof(data));
+	ASSERT_EQ(n, -1, "send");
+	ASSERT_EQ(errno, EAGAIN, "errno");
+}
+
+static const struct {
+	const char *name;
+	void (*run)(struct msg_test *t);
+} msg_tests[] = {
+	{ "cork_full",		cork_full },
+	{ "partial_pass",	partial_pass },
+	{ "partial_start",	partial_start },
+	{ "partial_middle",	partial_middle },
+	{ "partial_end",	partial_end },
+	{ "partial_apply",	partial_apply },
+	{ "partial_cork",	partial_cork },
+	{ "partial_redirect",	partial_redirect },
+	{ "full_pop",		full_pop },
+	{ "drop_full",		drop_full },
+	{ "push_end_stale",	push_end_stale },
+	{ "random",		random_scripts },
+};
+
+static struct msg_test msg_test;
+
+static void msg_run(int i, int family)
+{
+	struct msg_test *t = &msg_test;
+
+	if (msg_setup(t, family)) {
+		if (i < ARRAY_SIZE(cases))
+			run_case(t, i);
+		else
+			msg_tests[i - ARRAY_SIZE(cases)].run(t);
+	}
+	msg_cleanup(t);
+}
+
+static const char *msg_name(int i)
+{
+	if (i < ARRAY_SIZE(cases))
+		return cases[i].name;
+	return msg_tests[i - ARRAY_SIZE(cases)].name;
+}
+
+void test_sockmap_msg(void)
+{
+	char name[64];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases) + ARRAY_SIZE(msg_tests); i++) {
+		if (test__start_subtest(msg_name(i)))
+			msg_run(i, AF_INET);
+		snprintf(name, sizeof(name), "%s_v6", msg_name(i));
+		if (test__start_subtest(name))
+			msg_run(i, AF_INET6);
+	}
+}
