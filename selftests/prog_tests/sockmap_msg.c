@@ -605,7 +605,7 @@ static void partial_apply(struct msg_test *t)
 
 static void partial_cork(struct msg_test *t)
 {
-	partial(t, "c30000", 0, 20000);
+	partial(t, "c90000", 0, 60000);
 }
 
 static void partial_redirect(struct msg_test *t)
