@@ -519,7 +519,8 @@ static void run_threads(struct recv_test *s, int seconds)
 	pthread_t threads[ARRAY_SIZE(run)];
 	int i, n = 0;
 
-	if (!setup(s, AF_INET, false, strchr(letters, 'd'), false) || !step(s, "L") || !get_shared(s))
+	if (!setup(s, AF_INET, false, strchr(letters, 'd'), false) || !step(s, "L") ||
+	    !get_shared(s))
 		goto out;
 	s->pass_all = true;
 	if (!attach(s))
