@@ -1719,11 +1719,13 @@ static const struct {
 	{ "msg_only_events",	.run = msg_only_events },
 };
 
-/* With IPv6 by a program that could change records: the kernel shows it a copy. */
+/* Sequences of steps with IPv6 by a program that could change records: the kernel
+ * shows it a copy.
+ */
 static void run_once(int i, int family, bool direct)
 {
-	bool changes = family == AF_INET6 ||
-		       (tests[i].steps && strpbrk(tests[i].steps, "GC"));
+	const char *steps = tests[i].steps;
+	bool changes = steps && (family == AF_INET6 || strpbrk(steps, "GC"));
 
 	if (!setup(&recv_test, family, !tests[i].no_parser, direct, changes))
 		goto out;
