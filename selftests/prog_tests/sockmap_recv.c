@@ -1285,8 +1285,9 @@ static void close_unread_left(struct recv_test *s)
 	close_after(s, "P200 L", -1, ECONNRESET);
 }
 
-/* A socket of which only what it sends is judged receives as a plain one: what is asked
- * of it is asked of one of each, and the answers are the same.
+/* A socket receives as a plain one, with only a program for what it sends, or when the
+ * verdict passes all: what is asked of it is asked of one of each, and the answers are
+ * the same.
  */
 struct answers {
 	int n;
@@ -1324,9 +1325,10 @@ static bool judge_sent(struct recv_test *s, int *map)
 	       !xbpf_map_update_elem(*map, &u32(0), &u64(s->sk), BPF_ANY);
 }
 
-static void as_plain(struct recv_test *s, void (*ask)(struct recv_test *s, struct answers *a))
+static void as_plain(struct recv_test *s, bool verdict,
+		     void (*ask)(struct recv_test *s, struct answers *a))
 {
-	struct answers plain = {}, msg_only = {};
+	struct answers plain = {}, progs = {};
 	int i, family = s->family, map = -1;
 	bool direct = s->direct;
 
@@ -1334,12 +1336,13 @@ static void as_plain(struct recv_test *s, void (*ask)(struct recv_test *s, struc
 		return;
 	ask(s, &plain);
 	close_sockets(s);
-	if (!setup(s, family, true, direct, false) || !step(s, "L") || !judge_sent(s, &map))
+	if (!setup(s, family, true, direct, false) ||
+	    (!verdict && (!step(s, "L") || !judge_sent(s, &map))))
 		goto out;
-	ask(s, &msg_only);
-	ASSERT_EQ(msg_only.n, plain.n, "answers");
-	for (i = 0; i < plain.n && i < msg_only.n; i++)
-		ASSERT_EQ(msg_only.of[i].value, plain.of[i].value, plain.of[i].what);
+	ask(s, &progs);
+	ASSERT_EQ(progs.n, plain.n, "answers");
+	for (i = 0; i < plain.n && i < progs.n; i++)
+		ASSERT_EQ(progs.of[i].value, plain.of[i].value, plain.of[i].what);
 out:
 	if (map >= 0)
 		close(map);
@@ -1544,17 +1547,89 @@ out:
 
 static void msg_only_reads(struct recv_test *s)
 {
-	as_plain(s, ask_reads);
+	as_plain(s, false, ask_reads);
 }
 
 static void msg_only_waits(struct recv_test *s)
 {
-	as_plain(s, ask_waits);
+	as_plain(s, false, ask_waits);
 }
 
 static void msg_only_events(struct recv_test *s)
 {
-	as_plain(s, ask_events);
+	as_plain(s, false, ask_events);
+}
+
+/* A record comes; what can be read of it does, when FIONREAD says all */
+static void record_comes(struct recv_test *s, int len, char how)
+{
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
+
+	new_record(s, 'P', len);
+	send_part(s, s->peer, len, how);
+	while (unread(s->sk) < len && look_again(until))
+		;
+}
+
+/* Does a read come with the time at which the data was received? */
+static bool recv_stamped(int fd, int len)
+{
+	char control[CMSG_SPACE(3 * sizeof(struct timespec))], buf[1000];
+	struct iovec iov = { .iov_base = buf, .iov_len = len };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c;
+
+	if (recvmsg(fd, &msg, MSG_DONTWAIT) != len)
+		return false;
+	c = CMSG_FIRSTHDR(&msg);
+	return c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_TIMESTAMPNS;
+}
+
+static void ask_passed(struct recv_test *s, struct answers *a)
+{
+	struct tcp_zerocopy_receive zc = { .length = 16384 };
+	socklen_t size = sizeof(zc);
+	int one = 1, off = 10;
+	__u8 buf[5000];
+	void *map;
+
+	xsetsockopt(s->sk, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one));
+	record_comes(s, 5000, 0);
+	answer(a, "events", events_of(s->sk));
+	answer(a, "FIONREAD", unread(s->sk));
+	answer(a, "recv() of a part, and TCP_INQ", recv_inq(s->sk, 100));
+	answer(a, "SO_TIMESTAMPNS", recv_stamped(s->sk, 100));
+	xsetsockopt(s->sk, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off));
+	answer_err(a, "MSG_PEEK", recv(s->sk, buf, 100, MSG_PEEK));
+	answer_err(a, "MSG_TRUNC", recv(s->sk, NULL, 100, MSG_TRUNC | MSG_DONTWAIT));
+	answer_err(a, "splice()", splice_read(s->sk, buf, 1000, MSG_DONTWAIT));
+	answer_err(a, "the rest", recv(s->sk, buf, sizeof(buf), MSG_DONTWAIT));
+
+	/* Pages of the sender, which the kernel copies before they are queued */
+	record_comes(s, 16384, '^');
+	map = mmap(NULL, 16384, PROT_READ, MAP_SHARED, s->sk, 0);
+	if (!ASSERT_NEQ(map, MAP_FAILED, "mmap"))
+		return;
+	zc.address = (unsigned long)map;
+	answer_err(a, "TCP_ZEROCOPY_RECEIVE",
+		   getsockopt(s->sk, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc, &size));
+	answer(a, "bytes mapped", zc.length);
+	answer(a, "recv_skip_hint", zc.recv_skip_hint);
+	ASSERT_GT(zc.length, 0, "bytes mapped");
+	ASSERT_OK(memcmp(map, s->rec, zc.length), "what is mapped");
+	answer(a, "FIONREAD after that", unread(s->sk));
+	munmap(map, 16384);
+}
+
+/* What a verdict passes is read with all that TCP offers. */
+static void passed_as_plain(struct recv_test *s)
+{
+	as_plain(s, true, ask_passed);
 }
 
 static const struct {
@@ -1712,6 +1787,8 @@ static const struct {
 	{ "close_read",		.run = close_read },
 	{ "close_unread",	.run = close_unread },
 	{ "close_unread_left",	.run = close_unread_left },
+
+	{ "passed_as_plain",	.run = passed_as_plain },
 
 	/* only what it sends is judged */
 	{ "msg_only_reads",	.run = msg_only_reads },
