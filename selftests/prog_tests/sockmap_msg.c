@@ -540,7 +540,7 @@ static bool drain(struct msg_test *t, int fd, unsigned int *received, unsigned i
 	return ASSERT_EQ(errno, EAGAIN, "errno");
 }
 
-#define PARTIAL_TOTAL 600000
+#define PARTIAL_TOTAL 3000000
 
 static void partial(struct msg_test *t, const char *scripts, int redirect, int size)
 {

@@ -268,6 +268,56 @@ static void egress_blocked(struct recv_test *s)
 	ASSERT_EQ(recv(s->other, buf, sizeof(buf), 0), 0, "end of file");
 }
 
+#define RELAY_LEN (300 * FLOW_PIECE)
+
+/* The application has read the end of file, and is done. What was redirected, and waits
+ * for room to be sent, is sent before the FIN.
+ */
+static void relay(struct recv_test *s, bool leaves, bool closes)
+{
+	const struct flow f = { 1000, 'T' };
+	int n, got = 0, sent = 0, size = 4096, large = 1 << 22;
+	char c;
+
+	/* All of it may be on its way from one socket to the other. */
+	if (xsetsockopt(s->sk, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof(large)) ||
+	    xsetsockopt(s->other, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) ||
+	    xsetsockopt(s->other_peer, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)))
+		return;
+	while (sent < RELAY_LEN && has_room(s->peer, READ_TIMEOUT_SEC * 1000))
+		sent += flow_send(s->peer, &f, sent);
+	shutdown(s->peer, SHUT_WR);
+	if (!ASSERT_EQ(recv_timeout(s->sk, &c, 1, 0, IO_TIMEOUT_SEC), 0, "end of file"))
+		return;
+	if (leaves)
+		bpf_map_delete_elem(s->map, &u32(1));
+	if (closes) {
+		close_fd(&s->other);
+		s->other = -1;
+	} else {
+		ASSERT_OK(shutdown(s->other, SHUT_WR), "shutdown");
+	}
+	while ((n = flow_read(s->other_peer, &f, got)) > 0)
+		got += n;
+	ASSERT_EQ(n, 0, "end of file");
+	ASSERT_EQ(got, RELAY_LEN, "bytes that arrive");
+}
+
+static void relay_shutdown(struct recv_test *s)
+{
+	relay(s, false, false);
+}
+
+static void relay_close(struct recv_test *s)
+{
+	relay(s, false, true);
+}
+
+static void relay_leave(struct recv_test *s)
+{
+	relay(s, true, true);
+}
+
 struct sender {
 	pthread_t thread;
 	int fd;
@@ -1688,6 +1738,9 @@ static const struct {
 	{ "flow_redirect",	.run = flow_redirect },
 	{ "flow_egress",	.run = flow_egress },
 	{ "egress_blocked",	.run = egress_blocked },
+	{ "relay_shutdown",	.run = relay_shutdown },
+	{ "relay_close",	.run = relay_close },
+	{ "relay_leave",	.run = relay_leave },
 	{ "redirect_race",	.run = redirect_race },
 
 	/* what can be read now */
