@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Records that come over veth with GRO, one in several packets and several in one, which
+ * have more fragments than an skb, and so a list of them: unlike over loopback.
+ */
+#include <error.h>
+#include <pthread.h>
+#include <linux/ethtool.h>
+#include <linux/if_addr.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "test_progs.h"
+#include "sockmap_helpers.h"
+#include "netdev_nl.h"
+#include "test_sockmap_recv.skel.h"
+
+#define READ_TIMEOUT_SEC 5
+#define VETH_BYTES 2000000
+#define VETH_ADDR 0x0a070001	/* 10.7.0.1, and the next one */
+
+struct veth_test {
+	struct test_sockmap_recv *skel;
+	struct nl_ns ns, peer_ns;
+	int map;
+	int sk;			/* in slot 0: its peer sends over veth */
+	int peer;
+	int other;		/* in slot 1 */
+	int other_peer;
+	__u8 sent[VETH_BYTES + USHRT_MAX];
+	int sent_len;
+	__u8 wanted[VETH_BYTES + USHRT_MAX];
+	int wanted_len;
+};
+
+static struct veth_test veth_test;
+
+/* Records of which each third is dropped, and the others go where @action says */
+static void veth_records(struct veth_test *t, char action)
+{
+	static const __u16 lens[] = { 60000, 9000, 300, 65535, 1448, 20000, 3, 33000 };
+	int i, j, len;
+	__u8 *rec;
+
+	t->sent_len = 0;
+	t->wanted_len = 0;
+	for (i = 0; t->sent_len < VETH_BYTES; i++) {
+		rec = t->sent + t->sent_len;
+		len = lens[i % ARRAY_SIZE(lens)];
+		rec[0] = len >> 8;
+		rec[1] = len;
+		rec[2] = i % 3 == 2 ? 'D' : action;
+		for (j = 3; j < len; j++)
+			rec[j] = i * 7 + j * 3 + j / 256;
+		t->sent_len += len;
+		if (rec[2] == 'D')
+			continue;
+		memcpy(t->wanted + t->wanted_len, rec, len);
+		t->wanted_len += len;
+	}
+}
+
+static void *veth_send(void *arg)
+{
+	struct veth_test *t = arg;
+	int n, sent = 0;
+
+	while (sent < t->sent_len) {
+		n = send(t->peer, t->sent + sent, t->sent_len - sent, MSG_NOSIGNAL);
+		if (n <= 0)
+			break;
+		sent += n;
+	}
+	shutdown(t->peer, SHUT_WR);
+	return NULL;
+}
+
+static void veth_transfer(struct veth_test *t, int reader)
+{
+	static __u8 buf[sizeof(t->wanted)];
+	int n = 0, got = 0, same = 0;
+	pthread_t thread;
+
+	if (!ASSERT_OK(pthread_create(&thread, NULL, veth_send, t), "pthread_create"))
+		return;
+	while (got < t->wanted_len) {
+		n = recv_timeout(reader, buf + got, sizeof(buf) - got, MSG_DONTWAIT,
+				 READ_TIMEOUT_SEC);
+		if (n <= 0)
+			break;
+		got += n;
+	}
+	shutdown(t->sk, SHUT_RDWR);
+	shutdown(t->peer, SHUT_RDWR);
+	pthread_join(thread, NULL);
+	while (same < MIN(got, t->wanted_len) && buf[same] == t->wanted[same])
+		same++;
+	ASSERT_EQ(got, t->wanted_len, "bytes read");
+	ASSERT_EQ(same, t->wanted_len, "bytes as they were sent");
+}
+
+static int veth_addr(const struct nl_ns *ns, int ifindex, __u32 addr)
+{
+	struct ifaddrmsg ifa = {
+		.ifa_family = AF_INET,
+		.ifa_prefixlen = 24,
+		.ifa_index = ifindex,
+	};
+	struct nl_req r;
+
+	addr = htonl(addr);
+	nl_start(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &ifa, sizeof(ifa));
+	nl_attr(&r, IFA_LOCAL, &addr, sizeof(addr));
+	return nl_talk(ns->nl, &r, NULL, NULL);
+}
+
+static int veth_ethtool(const char *name, __u32 cmd, __u32 value)
+{
+	struct ethtool_value v = { .cmd = cmd, .data = value };
+	struct ifreq ifr = { .ifr_data = (void *)&v };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), ret;
+
+	strcpy(ifr.ifr_name, name);
+	ret = ioctl(fd, SIOCETHTOOL, &ifr) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+/* One packet a segment, to be put together again by who receives it */
+static int veth_up(const struct nl_ns *ns, const char *name, __u32 addr)
+{
+	int ifindex = nl_link_index(ns, name), here = nl_enter(ns), ret;
+
+	if (ifindex < 0 || here < 0)
+		return -ENODEV;
+	ret = veth_ethtool(name, ETHTOOL_STSO, 0) ?:
+	      veth_ethtool(name, ETHTOOL_SGSO, 0) ?:
+	      veth_ethtool(name, ETHTOOL_SGRO, 1) ?:
+	      veth_addr(ns, ifindex, addr) ?:
+	      nl_link_up(ns, ifindex, true);
+	nl_leave(here);
+	return ret;
+}
+
+/* A connection over veth, and one over loopback, both in the namespace of the first */
+static bool veth_connect(struct veth_test *t)
+{
+	struct sockaddr_storage addr = {};
+	struct sockaddr_in *in = (void *)&addr;
+	socklen_t len = sizeof(*in);
+	int fd, here = nl_enter(&t->ns), peer_here, err;
+	bool ok;
+
+	if (!ASSERT_OK_FD(here, "enter"))
+		return false;
+	in->sin_family = AF_INET;
+	in->sin_addr.s_addr = htonl(VETH_ADDR);
+	fd = xsocket(AF_INET, SOCK_STREAM, 0);
+	ok = !create_pair(AF_INET, SOCK_STREAM, &t->other_peer, &t->other) &&
+	     !xbind(fd, sockaddr(&addr), len) && !xlisten(fd, 1) &&
+	     !xgetsockname(fd, sockaddr(&addr), &len);
+	peer_here = nl_enter(&t->peer_ns);
+	t->peer = xsocket(AF_INET, SOCK_STREAM, 0);
+	err = ok ? connect(t->peer, sockaddr(&addr), len) : 0;
+	nl_leave(peer_here);
+	if (ok && ASSERT_OK(err, "connect"))
+		t->sk = accept_timeout(fd, NULL, NULL, IO_TIMEOUT_SEC);
+	close(fd);
+	nl_leave(here);
+	return ASSERT_OK_FD(t->sk, "accept");
+}
+
+static bool veth_setup(struct veth_test *t, bool changes)
+{
+	struct bpf_program *verdict;
+	int lo;
+
+	memset(t, 0, sizeof(*t));
+	t->sk = -1;
+	t->peer = -1;
+	t->other = -1;
+	t->other_peer = -1;
+	t->skel = test_sockmap_recv__open_and_load();
+	if (!ASSERT_OK_PTR(t->skel, "open_and_load") ||
+	    !ASSERT_OK(nl_ns_new(&t->ns), "namespace") ||
+	    !ASSERT_OK(nl_ns_new(&t->peer_ns), "namespace"))
+		return false;
+	lo = nl_link_index(&t->ns, "lo");
+	if (!ASSERT_OK(nl_link_up(&t->ns, lo, true), "lo") ||
+	    !ASSERT_OK(nl_veth_new(&t->ns, "veth0", &t->peer_ns, "veth1"), "veth") ||
+	    !ASSERT_OK(veth_up(&t->ns, "veth0", VETH_ADDR), "veth0") ||
+	    !ASSERT_OK(veth_up(&t->peer_ns, "veth1", VETH_ADDR + 1), "veth1") ||
+	    !veth_connect(t))
+		return false;
+	t->map = bpf_map__fd(t->skel->maps.sock_map);
+	verdict = changes ? t->skel->progs.prog_verdict_changes : t->skel->progs.prog_verdict;
+	return !xbpf_prog_attach(bpf_program__fd(t->skel->progs.prog_parser), t->map,
+				 BPF_SK_SKB_STREAM_PARSER, 0) &&
+	       !xbpf_prog_attach(bpf_program__fd(verdict), t->map,
+				 BPF_SK_SKB_STREAM_VERDICT, 0) &&
+	       !xbpf_map_update_elem(t->map, &u32(0), &u64(t->sk), BPF_NOEXIST) &&
+	       !xbpf_map_update_elem(t->map, &u32(1), &u64(t->other), BPF_NOEXIST);
+}
+
+static void veth_cleanup(struct veth_test *t)
+{
+	int fds[] = { t->sk, t->peer, t->other, t->other_peer };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(fds); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	if (t->peer_ns.fd > 0)
+		nl_ns_close(&t->peer_ns);
+	if (t->ns.fd > 0)
+		nl_ns_close(&t->ns);
+	test_sockmap_recv__destroy(t->skel);
+}
+
+static void veth_run(const char *name, char action, bool changes)
+{
+	struct veth_test *t = &veth_test;
+
+	if (!test__start_subtest(name))
+		return;
+	if (veth_setup(t, changes)) {
+		veth_records(t, action);
+		veth_transfer(t, action == 'P' ? t->sk : action == 'T' ? t->other_peer : t->other);
+	}
+	veth_cleanup(t);
+}
+
+void test_sockmap_veth(void)
+{
+	veth_run("pass", 'P', false);
+	veth_run("pass_changes", 'P', true);
+	veth_run("redirect_ingress", 'R', false);
+	veth_run("redirect_ingress_changes", 'R', true);
+	veth_run("redirect_egress", 'T', false);
+	veth_run("redirect_egress_changes", 'T', true);
+}
