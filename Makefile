@@ -39,7 +39,7 @@ attack: deps
 	@ATTACK=1 scripts/fuzz "$(TREE)" "$(ARCH)"
 
 #: make bench     what programs cost, in instructions and memory, stock and patched, or
-#:                BASE= and COMMIT= of the tree (10-rx, 15-in-place)
+#:                BASE= and COMMIT= of the tree (10-rx, 17-sockmap)
 bench: deps
 	@scripts/bench "$(TREE)" "$(ARCH)"
 
