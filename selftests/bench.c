@@ -184,6 +184,70 @@ static void bench_records(struct way *w, int len)
 	close(peer);
 }
 
+/* The worst that a peer can send: records that are short, or come in short segments.
+ * Behind them comes one that is passed, to tell that all of them were looked at.
+ */
+struct worst {
+	const char *name;
+	char action;
+	int record;
+	int segment;
+	int bytes;
+};
+
+static int worst_stream(const struct worst *worst, unsigned char *buf)
+{
+	int len, at = 0;
+
+	do {
+		len = at < worst->bytes ? worst->record : 3;
+		buf[at] = len >> 8;
+		buf[at + 1] = len;
+		buf[at + 2] = at < worst->bytes ? worst->action : 'P';
+		at += len;
+	} while (at <= worst->bytes);
+	return at;
+}
+
+/* False if records are lost, as they are without the series */
+static bool worst_round(struct way *w, const struct worst *worst, int sk, int peer)
+{
+	static unsigned char stream[65536], buf[sizeof(stream)];
+	int len = worst_stream(worst, stream), sent = 0, n;
+	int want = w->none || worst->action == 'P' ? len : 3;
+
+	for (; sent < len; sent += n) {
+		n = len - sent < worst->segment ? len - sent : worst->segment;
+		if (send(peer, stream + sent, n, 0) != n)
+			die("send");
+	}
+	return recv(sk, buf, want, MSG_WAITALL) == want;
+}
+
+static void bench_worst(struct way *w, const struct worst *worst)
+{
+	struct timeval timeout = { .tv_sec = 1 };
+	int i, sk, peer, rounds = 20;
+	bool ok;
+	long long t;
+
+	prepare(w);
+	connect_pair(&sk, &peer);
+	setsockopt(sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	if (join(w, sk)) {
+		ok = worst_round(w, worst, sk, peer);
+		t = now();
+		for (i = 0; ok && i < rounds; i++)
+			ok = worst_round(w, worst, sk, peer);
+		if (ok)
+			printf("byte of %s, %s\t%lld\n", worst->name, w->name,
+			       (now() - t) / rounds / worst->bytes);
+		leave(w, sk);
+	}
+	close(sk);
+	close(peer);
+}
+
 /* Joining what is there, and leaving it */
 static void bench_attach(struct way *w)
 {
@@ -385,6 +449,12 @@ int main(void)
 		{ "direct parser + verdict", .parser = true, .direct = true },
 	};
 	static const int lens[] = { 64, 1024, 16384 };
+	static const struct worst worst[] = {
+		{ "records of 3 bytes, passed", 'P', 3, 30000, 30000 },
+		{ "records of 3 bytes, dropped", 'D', 3, 30000, 30000 },
+		{ "a record in segments of 1 byte, passed", 'P', 2000, 1, 2000 },
+		{ "a record in segments of 1 byte, dropped", 'D', 2000, 1, 2000 },
+	};
 	int i, j;
 
 	skel = test_sockmap_recv__open_and_load();
@@ -397,6 +467,10 @@ int main(void)
 	for (j = 0; j < ARRAY_SIZE(lens); j++)
 		for (i = 0; i < ARRAY_SIZE(ways); i++)
 			bench_records(&ways[i], lens[j]);
+	for (j = 0; j < ARRAY_SIZE(worst); j++)
+		for (i = 0; i < ARRAY_SIZE(ways); i++)
+			if (ways[i].none || ways[i].parser)
+				bench_worst(&ways[i], &worst[j]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		bench_attach(&ways[i]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
