@@ -1416,10 +1416,11 @@ static int events_of(int fd)
 	return pfd.revents;
 }
 
-/* The bytes read, and those left as TCP_INQ says, in thousands */
-static long recv_inq(int fd, int len)
+/* Read @len bytes; does a control message of @type come with them? Its data to @data */
+static bool recv_control(int fd, int len, int level, int type, void *data, int size, long *n)
 {
-	char control[CMSG_SPACE(sizeof(int))], buf[1000];
+	char control[CMSG_SPACE(3 * sizeof(struct timespec)) + CMSG_SPACE(sizeof(int))];
+	char buf[1000];
 	struct iovec iov = { .iov_base = buf, .iov_len = len };
 	struct msghdr msg = {
 		.msg_iov = &iov,
@@ -1427,15 +1428,26 @@ static long recv_inq(int fd, int len)
 		.msg_control = control,
 		.msg_controllen = sizeof(control),
 	};
-	int one = 1, zero = 0, inq = -1;
 	struct cmsghdr *c;
+
+	*n = recvmsg(fd, &msg, MSG_DONTWAIT);
+	for (c = *n < 0 ? NULL : CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+		if (c->cmsg_level == level && c->cmsg_type == type) {
+			memcpy(data, CMSG_DATA(c), size);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The bytes read, and those left as TCP_INQ says, in thousands */
+static long recv_inq(int fd, int len)
+{
+	int one = 1, zero = 0, inq = -1;
 	long n;
 
 	xsetsockopt(fd, IPPROTO_TCP, TCP_INQ, &one, sizeof(one));
-	n = recvmsg(fd, &msg, MSG_DONTWAIT);
-	c = CMSG_FIRSTHDR(&msg);
-	if (n >= 0 && c && c->cmsg_type == TCP_CM_INQ)
-		memcpy(&inq, CMSG_DATA(c), sizeof(inq));
+	recv_control(fd, len, IPPROTO_TCP, TCP_CM_INQ, &inq, sizeof(inq), &n);
 	xsetsockopt(fd, IPPROTO_TCP, TCP_INQ, &zero, sizeof(zero));
 	return n + 1000 * inq;
 }
@@ -1624,31 +1636,34 @@ static void record_comes(struct recv_test *s, int len, char how)
 /* Does a read come with the time at which the data was received? */
 static bool recv_stamped(int fd, int len)
 {
-	char control[CMSG_SPACE(3 * sizeof(struct timespec))], buf[1000];
-	struct iovec iov = { .iov_base = buf, .iov_len = len };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *c;
+	struct timespec stamp;
+	long n;
 
-	if (recvmsg(fd, &msg, MSG_DONTWAIT) != len)
-		return false;
-	c = CMSG_FIRSTHDR(&msg);
-	return c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_TIMESTAMPNS;
+	return recv_control(fd, len, SOL_SOCKET, SO_TIMESTAMPNS, &stamp, sizeof(stamp), &n) &&
+	       n == len;
+}
+
+/* A worker of the kernel has to turn it on first. */
+static void start_stamps(struct recv_test *s)
+{
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
+	int one = 1;
+
+	xsetsockopt(s->sk, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one));
+	do {
+		record_comes(s, 100, 0);
+	} while (!recv_stamped(s->sk, 100) && look_again(until));
 }
 
 static void ask_passed(struct recv_test *s, struct answers *a)
 {
 	struct tcp_zerocopy_receive zc = { .length = 16384 };
 	socklen_t size = sizeof(zc);
-	int one = 1, off = 10;
 	__u8 buf[5000];
+	int off = 10;
 	void *map;
 
-	xsetsockopt(s->sk, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one));
+	start_stamps(s);
 	record_comes(s, 5000, 0);
 	answer(a, "events", events_of(s->sk));
 	answer(a, "FIONREAD", unread(s->sk));
