@@ -195,30 +195,34 @@ struct worst {
 	int bytes;
 };
 
-static int worst_stream(const struct worst *worst, unsigned char *buf)
+static unsigned char worst_stream[65536];
+
+static int make_worst_stream(const struct worst *worst)
 {
+	unsigned char *rec;
 	int len, at = 0;
 
 	do {
+		rec = worst_stream + at;
 		len = at < worst->bytes ? worst->record : 3;
-		buf[at] = len >> 8;
-		buf[at + 1] = len;
-		buf[at + 2] = at < worst->bytes ? worst->action : 'P';
+		rec[0] = len >> 8;
+		rec[1] = len;
+		rec[2] = at < worst->bytes ? worst->action : 'P';
 		at += len;
 	} while (at <= worst->bytes);
 	return at;
 }
 
 /* False if records are lost, as they are without the series */
-static bool worst_round(struct way *w, const struct worst *worst, int sk, int peer)
+static bool worst_round(struct way *w, const struct worst *worst, int len, int sk, int peer)
 {
-	static unsigned char stream[65536], buf[sizeof(stream)];
-	int len = worst_stream(worst, stream), sent = 0, n;
+	static unsigned char buf[sizeof(worst_stream)];
 	int want = w->none || worst->action == 'P' ? len : 3;
+	int n, sent = 0;
 
 	for (; sent < len; sent += n) {
 		n = len - sent < worst->segment ? len - sent : worst->segment;
-		if (send(peer, stream + sent, n, 0) != n)
+		if (send(peer, worst_stream + sent, n, 0) != n)
 			die("send");
 	}
 	return recv(sk, buf, want, MSG_WAITALL) == want;
@@ -227,7 +231,7 @@ static bool worst_round(struct way *w, const struct worst *worst, int sk, int pe
 static void bench_worst(struct way *w, const struct worst *worst)
 {
 	struct timeval timeout = { .tv_sec = 1 };
-	int i, sk, peer, rounds = 20;
+	int i, sk, peer, rounds = 20, len = make_worst_stream(worst);
 	bool ok;
 	long long t;
 
@@ -235,10 +239,10 @@ static void bench_worst(struct way *w, const struct worst *worst)
 	connect_pair(&sk, &peer);
 	setsockopt(sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	if (join(w, sk)) {
-		ok = worst_round(w, worst, sk, peer);
+		ok = worst_round(w, worst, len, sk, peer);
 		t = now();
 		for (i = 0; ok && i < rounds; i++)
-			ok = worst_round(w, worst, sk, peer);
+			ok = worst_round(w, worst, len, sk, peer);
 		if (ok)
 			printf("byte of %s, %s\t%lld\n", worst->name, w->name,
 			       (now() - t) / rounds / worst->bytes);
