@@ -125,7 +125,7 @@ static int veth_ethtool(const char *name, __u32 cmd, __u32 value)
 	return ret;
 }
 
-/* One packet a segment, to be put together again by who receives it */
+/* One packet a segment: the receiver's GRO puts them together again. */
 static int veth_up(const struct nl_ns *ns, const char *name, __u32 addr)
 {
 	int ifindex = nl_link_index(ns, name), here = nl_enter(ns), ret;
