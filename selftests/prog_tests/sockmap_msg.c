@@ -6,7 +6,8 @@
  * What the program does is a script for each of its runs, the last one for all that
  * follow, separated by ';':
  *   +S/L, -S/L, =S/L	push, pop, pull L bytes at S, where $ is the end
- *   aN, cN, d		apply the verdict to N bytes, cork N bytes, drop
+ *   aN, cN, d, p		apply the verdict to N bytes, cork N bytes, drop, do not
+ *			redirect
  *   N*			what follows, N times
  * A model has the same script.
  */
@@ -63,13 +64,13 @@ static bool parse_op(const char **s, struct msg_op *op)
 			return false;
 		*s = end + 1;
 	}
-	if (op->what != 'd') {
+	if (!strchr("dp", op->what)) {
 		op->len = strtoul(*s, &end, 10);
 		if (end == *s)
 			return false;
 		*s = end;
 	}
-	return strchr("+-=acd", op->what);
+	return strchr("+-=acdp", op->what);
 }
 
 /* One script, up to the end or a ';' */
@@ -613,6 +614,43 @@ static void partial_redirect(struct msg_test *t)
 	partial(t, "+64/4 +$/4", 1, 50000);
 }
 
+static void receive_these(struct msg_test *t, int fd, const char *data, int len)
+{
+	int i;
+
+	for (i = 0; i < len; i++)
+		t->out[i] = data[i];
+	t->out_len = len;
+	receive_all(t, fd);
+}
+
+/* Where one run has redirected data to says nothing of what the next one passes. */
+static void redirect_then_pass(struct msg_test *t)
+{
+	char data[100];
+
+	t->skel->bss->redirect = 1;
+	if (!set_scripts(t, "a10; p"))
+		return;
+	payload(t, data, sizeof(data));
+	ASSERT_EQ(send(t->sk, data, sizeof(data), 0), sizeof(data), "send");
+	receive_these(t, t->other_peer, data, 10);
+	receive_these(t, t->peer, data + 10, sizeof(data) - 10);
+}
+
+static void redirect_cork_then_pass(struct msg_test *t)
+{
+	char data[200];
+
+	t->skel->bss->redirect = 1;
+	if (!set_scripts(t, "c200; p"))
+		return;
+	payload(t, data, sizeof(data));
+	ASSERT_EQ(send(t->sk, data, 100, 0), 100, "send");
+	ASSERT_EQ(send(t->sk, data + 100, 100, 0), 100, "send");
+	receive_these(t, t->peer, data, sizeof(data));
+}
+
 /* What the program removes is not sent when the rest finds no room. */
 static void full_pop(struct msg_test *t)
 {
@@ -644,6 +682,8 @@ static const struct {
 	{ "partial_apply",	partial_apply },
 	{ "partial_cork",	partial_cork },
 	{ "partial_redirect",	partial_redirect },
+	{ "redirect_then_pass",	redirect_then_pass },
+	{ "redirect_cork_then_pass", redirect_cork_then_pass },
 	{ "full_pop",		full_pop },
 	{ "drop_full",		drop_full },
 	{ "push_end_stale",	push_end_stale },

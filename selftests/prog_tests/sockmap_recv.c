@@ -1240,6 +1240,35 @@ out:
 	close(map);
 }
 
+/* Nor does one whose programs are not for such a socket. */
+static void progs_refused(struct recv_test *s)
+{
+	int parser = bpf_program__fd(s->skel->progs.prog_parser);
+	int fd, i, maps[3] = { -1, -1, -1 };
+
+	fd = socket_loopback(s->family, SOCK_DGRAM);
+	if (fd < 0)
+		return;
+	for (i = 0; i < ARRAY_SIZE(maps); i++) {
+		maps[i] = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "refuses", 4, 4, 1, NULL);
+		if (!ASSERT_OK_FD(maps[i], "create map"))
+			goto out;
+		if (i && xbpf_prog_attach(bpf_program__fd(verdict(s)), maps[i],
+					  BPF_SK_SKB_STREAM_VERDICT, 0))
+			goto out;
+	}
+	if (xbpf_prog_attach(parser, maps[1], BPF_SK_SKB_STREAM_PARSER, 0) ||
+	    xbpf_map_update_elem(maps[0], &u32(0), &u64(fd), BPF_ANY))
+		goto out;
+	ASSERT_EQ(bpf_map_update_elem(maps[1], &u32(0), &u64(fd), BPF_ANY), -EOPNOTSUPP,
+		  "parser");
+	ASSERT_OK(bpf_map_update_elem(maps[2], &u32(0), &u64(fd), BPF_ANY), "verdict");
+out:
+	for (i = 0; i < ARRAY_SIZE(maps); i++)
+		close_fd(&maps[i]);
+	close(fd);
+}
+
 /* The socket is made anew, for another connection: of the old one nothing is left. */
 static void disconnect(struct recv_test *s)
 {
@@ -1855,6 +1884,7 @@ static const struct {
 	{ "parser_errors",	.run = parser_errors, .ready = true },
 	{ "egress_failed",	.run = egress_failed },
 	{ "insert_refused",	.run = insert_refused, .ready = true },
+	{ "progs_refused",	.run = progs_refused, .ready = true },
 	{ "disconnect",		.run = disconnect, .ready = true },
 	{ "before_accept",	.run = before_accept, .ready = true },
 	{ "close_read",		.run = close_read },

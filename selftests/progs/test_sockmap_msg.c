@@ -75,6 +75,7 @@ int prog_msg(struct sk_msg_md *msg)
 	struct msg_script *script;
 	int verdict = SK_PASS;
 	__u32 run = runs++;
+	bool pass = false;
 	int i;
 
 	size_seen = msg->size;
@@ -88,10 +89,12 @@ int prog_msg(struct sk_msg_md *msg)
 			break;
 		if (script->ops[i].what == 'd')
 			verdict = SK_DROP;
+		else if (script->ops[i].what == 'p')
+			pass = true;
 		else if (apply_op(msg, &script->ops[i], 0x80 + i))
 			failed_ops++;
 	}
-	if (verdict == SK_PASS && redirect)
+	if (verdict == SK_PASS && redirect && !pass)
 		return bpf_msg_redirect_map(msg, &sock_map, 1,
 					    redirect == 2 ? BPF_F_INGRESS : 0);
 	return verdict;

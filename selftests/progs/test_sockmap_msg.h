@@ -9,7 +9,9 @@
 #define MSG_END		0xffffffff
 
 struct msg_op {
-	__u32 what;	/* '+' push, '-' pop, '=' pull, 'a'pply, 'c'ork, 'd'rop; 0: no more */
+	__u32 what;	/* '+' push, '-' pop, '=' pull, 'a'pply, 'c'ork, 'd'rop,
+			 * 'p'ass; 0: no more
+			 */
 	__u32 start;	/* MSG_END: of the message */
 	__u32 len;
 };
