@@ -12,10 +12,14 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench.h"
+#include "bench_msg.skel.h"
 #include "test_sockmap_recv.skel.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -27,6 +31,7 @@
 #define SOCKETS 4000		/* pairs of them, for the memory */
 
 static struct test_sockmap_recv *skel;
+static struct bench_msg *msg_skel;
 static int parser_link, verdict_link;	/* for sockets to join; -1 if there are no links */
 
 static int listen_at(struct sockaddr_in *addr)
@@ -69,6 +74,8 @@ struct way {
 	bool parser;
 	bool direct;
 	bool none;
+	const char *msg;	/* a sk_msg program of that name, instead */
+	enum { TO_PEER, TO_INGRESS, TO_EGRESS } to;	/* where it redirects to */
 };
 
 static int prog_fd(bool parser)
@@ -76,11 +83,16 @@ static int prog_fd(bool parser)
 	return bpf_program__fd(parser ? skel->progs.prog_parser : skel->progs.prog_verdict);
 }
 
+static int map_of(struct way *w)
+{
+	return bpf_map__fd(w->msg ? msg_skel->maps.sock_map : skel->maps.sock_map);
+}
+
 static bool join(struct way *w, int sk)
 {
 	LIBBPF_OPTS(bpf_link_update_opts, add, .flags = BPF_F_SOCK_ADD,
 		    .parser_link_fd = w->parser ? parser_link : 0);
-	int key = 0, map = bpf_map__fd(skel->maps.sock_map);
+	int key = 0, map = map_of(w);
 
 	if (w->none)
 		return true;
@@ -97,11 +109,21 @@ static void leave(struct way *w, int sk)
 	if (w->direct)
 		bpf_link_update(verdict_link, sk, &del);
 	else if (!w->none)
-		bpf_map_delete_elem(bpf_map__fd(skel->maps.sock_map), &key);
+		bpf_map_delete_elem(map_of(w), &key);
+}
+
+static int msg_prog_fd(struct way *w)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(msg_skel->obj, w->msg));
 }
 
 static void set_progs(struct way *w, int map)
 {
+	if (w->msg) {
+		if (bpf_prog_attach(msg_prog_fd(w), map, BPF_SK_MSG_VERDICT, 0))
+			die("bpf_prog_attach");
+		return;
+	}
 	if ((w->parser && bpf_prog_attach(prog_fd(true), map, BPF_SK_SKB_STREAM_PARSER, 0)) ||
 	    bpf_prog_attach(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT, 0))
 		die("bpf_prog_attach");
@@ -123,7 +145,7 @@ static void prepare(struct way *w)
 	bpf_prog_detach2(prog_fd(true), map, BPF_SK_SKB_STREAM_PARSER);
 	bpf_prog_detach2(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT);
 	if (!w->none && !w->direct)
-		set_progs(w, map);
+		set_progs(w, map_of(w));
 }
 
 static long slab_kb(void)
@@ -166,20 +188,94 @@ static void transfer(int peer, int sk, int len, int records)
 	}
 }
 
+static void time_records(const char *name, int peer, int sk, int len)
+{
+	long long t;
+
+	transfer(peer, sk, len, WARM_UP);
+	t = now();
+	transfer(peer, sk, len, RECORDS);
+	printf("record of %d bytes, %s\t%lld\n", len, name, (now() - t) / RECORDS);
+}
+
 static void bench_records(struct way *w, int len)
 {
 	int sk, peer;
-	long long t;
 
 	prepare(w);
 	connect_pair(&sk, &peer);
 	if (join(w, sk)) {
-		transfer(peer, sk, len, WARM_UP);
-		t = now();
-		transfer(peer, sk, len, RECORDS);
-		printf("record of %d bytes, %s\t%lld\n", len, w->name, (now() - t) / RECORDS);
+		time_records(w->name, peer, sk, len);
 		leave(w, sk);
 	}
+	close(sk);
+	close(peer);
+}
+
+/* The sender has the program. A message is redirected to the ingress of who would get it
+ * anyhow, or to another connection.
+ */
+static void bench_sends(struct way *w, int len)
+{
+	int sk, peer, other, other_peer, key = 1, map = map_of(w);
+
+	prepare(w);
+	connect_pair(&sk, &peer);
+	connect_pair(&other, &other_peer);
+	if (!join(w, peer) ||
+	    (w->to != TO_PEER &&
+	     bpf_map_update_elem(map, &key, w->to == TO_INGRESS ? &sk : &other_peer, BPF_ANY)))
+		die("adding to the map of sk_msg");
+	time_records(w->name, peer, w->to == TO_EGRESS ? other : sk, len);
+	leave(w, peer);
+	bpf_map_delete_elem(map, &key);
+	close(sk);
+	close(peer);
+	close(other);
+	close(other_peer);
+}
+
+/* A process between both ends */
+struct proxy {
+	const char *name;
+	void (*run)(int listener, const struct sockaddr_in *server);
+	const char *program;	/* if it is one of its own */
+};
+
+static pid_t start_proxy(const struct proxy *p, int listener, const struct sockaddr_in *server)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	p->run(listener, server);
+	exit(1);
+}
+
+/* The server gives up on a proxy that does not connect or has stopped relaying. */
+static void bench_proxy(const struct proxy *p, int len)
+{
+	struct timeval timeout = { .tv_sec = 60 };
+	struct sockaddr_in server, front;
+	int sk, peer, one = 1, listener = listen_at(&server), between = listen_at(&front);
+	pid_t pid = start_proxy(p, between, &server);
+
+	if (setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)))
+		die("SO_RCVTIMEO");
+	connect_to(listener, &front, &sk, &peer);
+	if (setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    setsockopt(sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)))
+		die("setsockopt");
+	time_records(p->name, peer, sk, len);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(between);
+	close(listener);
 	close(sk);
 	close(peer);
 }
@@ -452,6 +548,17 @@ int main(void)
 		{ "direct verdict", .direct = true },
 		{ "direct parser + verdict", .parser = true, .direct = true },
 	};
+	struct way sends[] = {
+		{ "sk_msg pass", .msg = "pass" },
+		{ "sk_msg pass, apply to each", .msg = "pass_apply" },
+		{ "sk_msg pass, apply to 1 MiB", .msg = "pass_apply_long" },
+		{ "sk_msg redirect to ingress", .msg = "redirect_ingress", .to = TO_INGRESS },
+		{ "sk_msg redirect to egress", .msg = "redirect_egress", .to = TO_EGRESS },
+	};
+	static const struct proxy proxies[] = {
+		{ "relay by splice()", relay_by_splice },
+		{ "relay by HAProxy", relay_by_haproxy, HAPROXY },
+	};
 	static const int lens[] = { 64, 1024, 16384 };
 	static const struct worst worst[] = {
 		{ "records of 3 bytes, passed", 'P', 3, 30000, 30000 },
@@ -462,7 +569,8 @@ int main(void)
 	int i, j;
 
 	skel = test_sockmap_recv__open_and_load();
-	if (!skel)
+	msg_skel = bench_msg__open_and_load();
+	if (!skel || !msg_skel)
 		die("loading programs");
 	allow_sockets();
 	make_links();
@@ -471,12 +579,20 @@ int main(void)
 	for (j = 0; j < ARRAY_SIZE(lens); j++)
 		for (i = 0; i < ARRAY_SIZE(ways); i++)
 			bench_records(&ways[i], lens[j]);
+	for (j = 0; j < ARRAY_SIZE(lens); j++)
+		for (i = 0; i < ARRAY_SIZE(sends); i++)
+			bench_sends(&sends[i], lens[j]);
+	for (j = 0; j < ARRAY_SIZE(lens); j++)
+		for (i = 0; i < ARRAY_SIZE(proxies); i++)
+			if (!proxies[i].program || !access(proxies[i].program, F_OK))
+				bench_proxy(&proxies[i], lens[j]);
 	for (j = 0; j < ARRAY_SIZE(worst); j++)
 		for (i = 0; i < ARRAY_SIZE(ways); i++)
 			if (ways[i].none || ways[i].parser)
 				bench_worst(&ways[i], &worst[j]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		bench_attach(&ways[i]);
+	bench_attach(&sends[0]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_attach_alone(&ways[i]);
@@ -486,6 +602,7 @@ int main(void)
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_memory(&ways[i], false);
+	bench_memory(&sends[0], false);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_memory(&ways[i], true);
