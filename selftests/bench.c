@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "bench_msg.h"
 #include "bench_msg.skel.h"
 #include "test_sockmap_recv.skel.h"
 
@@ -174,38 +175,49 @@ static long settle(void)
 	return kb * 1024;
 }
 
-static void transfer(int peer, int sk, int len, int records)
+/* Records, and how many of them are sent before any is received */
+struct load {
+	int len;
+	int together;
+};
+
+static void transfer(int peer, int sk, const struct load *load, int records)
 {
 	static unsigned char rec[16384], buf[16384];
+	int i, len = load->len;
 
 	rec[0] = len >> 8;
 	rec[1] = len;
 	rec[2] = 'P';
-	while (records--) {
-		if (send(peer, rec, len, 0) != len ||
-		    recv(sk, buf, len, MSG_WAITALL) != len)
-			die("a record was not received");
+	for (; records > 0; records -= load->together) {
+		for (i = 0; i < load->together; i++)
+			if (send(peer, rec, len, 0) != len)
+				die("a record was not sent");
+		for (i = 0; i < load->together; i++)
+			if (recv(sk, buf, len, MSG_WAITALL) != len)
+				die("a record was not received");
 	}
 }
 
-static void time_records(const char *name, int peer, int sk, int len)
+static void time_records(const char *name, int peer, int sk, const struct load *load)
 {
 	long long t;
 
-	transfer(peer, sk, len, WARM_UP);
+	transfer(peer, sk, load, WARM_UP);
 	t = now();
-	transfer(peer, sk, len, RECORDS);
-	printf("record of %d bytes, %s\t%lld\n", len, name, (now() - t) / RECORDS);
+	transfer(peer, sk, load, RECORDS);
+	printf("record of %d bytes%s, %s\t%lld\n", load->len,
+	       load->together > 1 ? " in tens" : "", name, (now() - t) / RECORDS);
 }
 
-static void bench_records(struct way *w, int len)
+static void bench_records(struct way *w, const struct load *load)
 {
 	int sk, peer;
 
 	prepare(w);
 	connect_pair(&sk, &peer);
 	if (join(w, sk)) {
-		time_records(w->name, peer, sk, len);
+		time_records(w->name, peer, sk, load);
 		leave(w, sk);
 	}
 	close(sk);
@@ -215,18 +227,19 @@ static void bench_records(struct way *w, int len)
 /* The sender has the program. A message is redirected to the ingress of who would get it
  * anyhow, or to another connection.
  */
-static void bench_sends(struct way *w, int len)
+static void bench_sends(struct way *w, const struct load *load)
 {
 	int sk, peer, other, other_peer, key = 1, map = map_of(w);
 
 	prepare(w);
 	connect_pair(&sk, &peer);
 	connect_pair(&other, &other_peer);
+	msg_skel->data->target = key;
 	if (!join(w, peer) ||
 	    (w->to != TO_PEER &&
 	     bpf_map_update_elem(map, &key, w->to == TO_INGRESS ? &sk : &other_peer, BPF_ANY)))
 		die("adding to the map of sk_msg");
-	time_records(w->name, peer, w->to == TO_EGRESS ? other : sk, len);
+	time_records(w->name, peer, w->to == TO_EGRESS ? other : sk, load);
 	leave(w, peer);
 	bpf_map_delete_elem(map, &key);
 	close(sk);
@@ -258,7 +271,7 @@ static pid_t start_proxy(const struct proxy *p, int listener, const struct socka
 }
 
 /* The server gives up on a proxy that does not connect or has stopped relaying. */
-static void bench_proxy(const struct proxy *p, int len)
+static void bench_proxy(const struct proxy *p, const struct load *load)
 {
 	struct timeval timeout = { .tv_sec = 60 };
 	struct sockaddr_in server, front;
@@ -271,7 +284,7 @@ static void bench_proxy(const struct proxy *p, int len)
 	if (setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
 	    setsockopt(sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)))
 		die("setsockopt");
-	time_records(p->name, peer, sk, len);
+	time_records(p->name, peer, sk, load);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	close(between);
@@ -515,6 +528,42 @@ static void bench_memory(struct way *w, bool alone)
 	}
 }
 
+/* What a record takes that was sent and not received yet, besides the pages that its
+ * bytes are in: skbs, and what stands for it with the receiver. The first ones take what
+ * the allocator has left over, and do not count.
+ */
+static void bench_unread(struct way *w)
+{
+	static int sk[MSG_SOCKETS], peer[MSG_SOCKETS];
+	int i, slot, first = MSG_SOCKETS / 4;
+	static unsigned char rec[64];
+	long before = 0;
+
+	prepare(w);
+	for (i = 0; i < MSG_SOCKETS; i++) {
+		connect_pair(&sk[i], &peer[i]);
+		slot = 2 * i;
+		if (!w->none && bpf_map_update_elem(map_of(w), &slot, &peer[i], BPF_ANY))
+			die("bpf_map_update_elem");
+		slot++;
+		if (w->to && bpf_map_update_elem(map_of(w), &slot, &sk[i], BPF_ANY))
+			die("bpf_map_update_elem");
+	}
+	for (i = 0; i < MSG_SOCKETS; i++) {
+		if (i == first)
+			before = settle();
+		msg_skel->data->target = 2 * i + 1;
+		if (send(peer[i], rec, sizeof(rec), 0) != sizeof(rec))
+			die("send");
+	}
+	printf("memory of a record that is unread, %s\t%ld\n", w->name,
+	       (settle() - before) / (MSG_SOCKETS - first));
+	for (i = 0; i < MSG_SOCKETS; i++) {
+		close(sk[i]);
+		close(peer[i]);
+	}
+}
+
 /* Both ends of it, files and all. What programs need is what it has more than a plain
  * one. Not for sockmap: the sockops program has one slot, that the last one is in.
  */
@@ -559,7 +608,10 @@ int main(void)
 		{ "relay by splice()", relay_by_splice },
 		{ "relay by HAProxy", relay_by_haproxy, HAPROXY },
 	};
-	static const int lens[] = { 64, 1024, 16384 };
+	/* In tens, a relay has more than one to take when it is woken. */
+	static const struct load loads[] = {
+		{ 64, 1 }, { 1024, 1 }, { 16384, 1 }, { 64, 10 }, { 1024, 10 },
+	};
 	static const struct worst worst[] = {
 		{ "records of 3 bytes, passed", 'P', 3, 30000, 30000 },
 		{ "records of 3 bytes, dropped", 'D', 3, 30000, 30000 },
@@ -576,16 +628,17 @@ int main(void)
 	make_links();
 	/* The machine has just booted. */
 	sleep(3);
-	for (j = 0; j < ARRAY_SIZE(lens); j++)
+	for (j = 0; j < ARRAY_SIZE(loads); j++)
 		for (i = 0; i < ARRAY_SIZE(ways); i++)
-			bench_records(&ways[i], lens[j]);
-	for (j = 0; j < ARRAY_SIZE(lens); j++)
+			bench_records(&ways[i], &loads[j]);
+	for (j = 0; j < ARRAY_SIZE(loads); j++)
 		for (i = 0; i < ARRAY_SIZE(sends); i++)
-			bench_sends(&sends[i], lens[j]);
-	for (j = 0; j < ARRAY_SIZE(lens); j++)
+			if (loads[j].together == 1)
+				bench_sends(&sends[i], &loads[j]);
+	for (j = 0; j < ARRAY_SIZE(loads); j++)
 		for (i = 0; i < ARRAY_SIZE(proxies); i++)
 			if (!proxies[i].program || !access(proxies[i].program, F_OK))
-				bench_proxy(&proxies[i], lens[j]);
+				bench_proxy(&proxies[i], &loads[j]);
 	for (j = 0; j < ARRAY_SIZE(worst); j++)
 		for (i = 0; i < ARRAY_SIZE(ways); i++)
 			if (ways[i].none || ways[i].parser)
@@ -609,5 +662,9 @@ int main(void)
 	for (i = 0; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser && (ways[i].none || ways[i].direct))
 			bench_accept_memory(&ways[i]);
+	bench_unread(&ways[0]);
+	for (i = 0; i < ARRAY_SIZE(sends); i++)
+		if (!i || sends[i].to == TO_INGRESS)
+			bench_unread(&sends[i]);
 	return 0;
 }

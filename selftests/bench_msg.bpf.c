@@ -4,13 +4,16 @@
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "bench_msg.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
-	__uint(max_entries, 2);
+	__uint(max_entries, 2 * MSG_SOCKETS);
 	__type(key, int);
 	__type(value, int);
 } sock_map SEC(".maps");
+
+int target = 1;		/* the slot of the socket to redirect to */
 
 SEC("sk_msg")
 int pass(struct sk_msg_md *msg)
@@ -37,13 +40,13 @@ int pass_apply_long(struct sk_msg_md *msg)
 SEC("sk_msg")
 int redirect_ingress(struct sk_msg_md *msg)
 {
-	return bpf_msg_redirect_map(msg, &sock_map, 1, BPF_F_INGRESS);
+	return bpf_msg_redirect_map(msg, &sock_map, target, BPF_F_INGRESS);
 }
 
 SEC("sk_msg")
 int redirect_egress(struct sk_msg_md *msg)
 {
-	return bpf_msg_redirect_map(msg, &sock_map, 1, 0);
+	return bpf_msg_redirect_map(msg, &sock_map, target, 0);
 }
 
 char _license[] SEC("license") = "GPL";
