@@ -48,11 +48,18 @@ static int listen_at(struct sockaddr_in *addr)
 	return listener;
 }
 
+static int connect_at(const struct sockaddr_in *addr)
+{
+	int sk = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (sk < 0 || connect(sk, (void *)addr, sizeof(*addr)))
+		die("connect");
+	return sk;
+}
+
 static void connect_to(int listener, const struct sockaddr_in *addr, int *sk, int *peer)
 {
-	*peer = socket(AF_INET, SOCK_STREAM, 0);
-	if (*peer < 0 || connect(*peer, (void *)addr, sizeof(*addr)))
-		die("connect");
+	*peer = connect_at(addr);
 	*sk = accept(listener, NULL, NULL);
 	if (*sk < 0)
 		die("accept");
@@ -270,6 +277,18 @@ static pid_t start_proxy(const struct proxy *p, int listener, const struct socka
 	exit(1);
 }
 
+static void die_of_proxy(const struct proxy *p, pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, WNOHANG) != pid)
+		die(p->name);
+	fprintf(stderr, "bench: %s ended before it connected to the server, with %s %d\n", p->name,
+		WIFSIGNALED(status) ? "signal" : "status",
+		WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	exit(1);
+}
+
 /* The server gives up on a proxy that does not connect or has stopped relaying. */
 static void bench_proxy(const struct proxy *p, const struct load *load)
 {
@@ -280,7 +299,10 @@ static void bench_proxy(const struct proxy *p, const struct load *load)
 
 	if (setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)))
 		die("SO_RCVTIMEO");
-	connect_to(listener, &front, &sk, &peer);
+	peer = connect_at(&front);
+	sk = accept(listener, NULL, NULL);
+	if (sk < 0)
+		die_of_proxy(p, pid);
 	if (setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
 	    setsockopt(sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)))
 		die("setsockopt");
