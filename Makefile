@@ -39,7 +39,8 @@ attack: deps
 	@ATTACK=1 scripts/fuzz "$(TREE)" "$(ARCH)"
 
 #: make bench     what programs cost, in instructions and memory, stock and patched, or
-#:                BASE= and COMMIT= of the tree (10-rx, 17-sockmap)
+#:                BASE= and COMMIT= of the tree (10-rx, 17-sockmap); what a relay costs
+#:                instead, one that splices and Debian's HAProxy
 bench: deps
 	@scripts/bench "$(TREE)" "$(ARCH)"
 

@@ -12,10 +12,15 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench.h"
+#include "bench_msg.h"
+#include "bench_msg.skel.h"
 #include "test_sockmap_recv.skel.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -27,6 +32,7 @@
 #define SOCKETS 4000		/* pairs of them, for the memory */
 
 static struct test_sockmap_recv *skel;
+static struct bench_msg *msg_skel;
 static int parser_link, verdict_link;	/* for sockets to join; -1 if there are no links */
 
 static int listen_at(struct sockaddr_in *addr)
@@ -42,11 +48,18 @@ static int listen_at(struct sockaddr_in *addr)
 	return listener;
 }
 
+static int connect_at(const struct sockaddr_in *addr)
+{
+	int sk = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (sk < 0 || connect(sk, (void *)addr, sizeof(*addr)))
+		die("connect");
+	return sk;
+}
+
 static void connect_to(int listener, const struct sockaddr_in *addr, int *sk, int *peer)
 {
-	*peer = socket(AF_INET, SOCK_STREAM, 0);
-	if (*peer < 0 || connect(*peer, (void *)addr, sizeof(*addr)))
-		die("connect");
+	*peer = connect_at(addr);
 	*sk = accept(listener, NULL, NULL);
 	if (*sk < 0)
 		die("accept");
@@ -69,6 +82,8 @@ struct way {
 	bool parser;
 	bool direct;
 	bool none;
+	const char *msg;	/* a sk_msg program of that name, instead */
+	enum { TO_PEER, TO_INGRESS, TO_EGRESS } to;	/* where it redirects to */
 };
 
 static int prog_fd(bool parser)
@@ -76,11 +91,16 @@ static int prog_fd(bool parser)
 	return bpf_program__fd(parser ? skel->progs.prog_parser : skel->progs.prog_verdict);
 }
 
+static int map_of(struct way *w)
+{
+	return bpf_map__fd(w->msg ? msg_skel->maps.sock_map : skel->maps.sock_map);
+}
+
 static bool join(struct way *w, int sk)
 {
 	LIBBPF_OPTS(bpf_link_update_opts, add, .flags = BPF_F_SOCK_ADD,
 		    .parser_link_fd = w->parser ? parser_link : 0);
-	int key = 0, map = bpf_map__fd(skel->maps.sock_map);
+	int key = 0, map = map_of(w);
 
 	if (w->none)
 		return true;
@@ -97,11 +117,21 @@ static void leave(struct way *w, int sk)
 	if (w->direct)
 		bpf_link_update(verdict_link, sk, &del);
 	else if (!w->none)
-		bpf_map_delete_elem(bpf_map__fd(skel->maps.sock_map), &key);
+		bpf_map_delete_elem(map_of(w), &key);
+}
+
+static int msg_prog_fd(struct way *w)
+{
+	return bpf_program__fd(bpf_object__find_program_by_name(msg_skel->obj, w->msg));
 }
 
 static void set_progs(struct way *w, int map)
 {
+	if (w->msg) {
+		if (bpf_prog_attach(msg_prog_fd(w), map, BPF_SK_MSG_VERDICT, 0))
+			die("bpf_prog_attach");
+		return;
+	}
 	if ((w->parser && bpf_prog_attach(prog_fd(true), map, BPF_SK_SKB_STREAM_PARSER, 0)) ||
 	    bpf_prog_attach(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT, 0))
 		die("bpf_prog_attach");
@@ -123,7 +153,7 @@ static void prepare(struct way *w)
 	bpf_prog_detach2(prog_fd(true), map, BPF_SK_SKB_STREAM_PARSER);
 	bpf_prog_detach2(prog_fd(false), map, BPF_SK_SKB_STREAM_VERDICT);
 	if (!w->none && !w->direct)
-		set_progs(w, map);
+		set_progs(w, map_of(w));
 }
 
 static long slab_kb(void)
@@ -152,34 +182,135 @@ static long settle(void)
 	return kb * 1024;
 }
 
-static void transfer(int peer, int sk, int len, int records)
+/* Records, and how many of them are sent before any is received */
+struct load {
+	int len;
+	int together;
+};
+
+static void transfer(int peer, int sk, const struct load *load, int records)
 {
 	static unsigned char rec[16384], buf[16384];
+	int i, len = load->len;
 
 	rec[0] = len >> 8;
 	rec[1] = len;
 	rec[2] = 'P';
-	while (records--) {
-		if (send(peer, rec, len, 0) != len ||
-		    recv(sk, buf, len, MSG_WAITALL) != len)
-			die("a record was not received");
+	for (; records > 0; records -= load->together) {
+		for (i = 0; i < load->together; i++)
+			if (send(peer, rec, len, 0) != len)
+				die("a record was not sent");
+		for (i = 0; i < load->together; i++)
+			if (recv(sk, buf, len, MSG_WAITALL) != len)
+				die("a record was not received");
 	}
 }
 
-static void bench_records(struct way *w, int len)
+static void time_records(const char *name, int peer, int sk, const struct load *load)
+{
+	long long t;
+
+	transfer(peer, sk, load, WARM_UP);
+	t = now();
+	transfer(peer, sk, load, RECORDS);
+	printf("record of %d bytes%s, %s\t%lld\n", load->len,
+	       load->together > 1 ? " in tens" : "", name, (now() - t) / RECORDS);
+}
+
+static void bench_records(struct way *w, const struct load *load)
 {
 	int sk, peer;
-	long long t;
 
 	prepare(w);
 	connect_pair(&sk, &peer);
 	if (join(w, sk)) {
-		transfer(peer, sk, len, WARM_UP);
-		t = now();
-		transfer(peer, sk, len, RECORDS);
-		printf("record of %d bytes, %s\t%lld\n", len, w->name, (now() - t) / RECORDS);
+		time_records(w->name, peer, sk, load);
 		leave(w, sk);
 	}
+	close(sk);
+	close(peer);
+}
+
+/* The sender has the program. A message is redirected to the ingress of who would get it
+ * anyhow, or to another connection.
+ */
+static void bench_sends(struct way *w, const struct load *load)
+{
+	int sk, peer, other, other_peer, key = 1, map = map_of(w);
+
+	prepare(w);
+	connect_pair(&sk, &peer);
+	connect_pair(&other, &other_peer);
+	msg_skel->data->target = key;
+	if (!join(w, peer) ||
+	    (w->to != TO_PEER &&
+	     bpf_map_update_elem(map, &key, w->to == TO_INGRESS ? &sk : &other_peer, BPF_ANY)))
+		die("adding to the map of sk_msg");
+	time_records(w->name, peer, w->to == TO_EGRESS ? other : sk, load);
+	leave(w, peer);
+	bpf_map_delete_elem(map, &key);
+	close(sk);
+	close(peer);
+	close(other);
+	close(other_peer);
+}
+
+/* A process between both ends */
+struct proxy {
+	const char *name;
+	void (*run)(int listener, const struct sockaddr_in *server);
+	const char *program;	/* if it is one of its own */
+};
+
+static pid_t start_proxy(const struct proxy *p, int listener, const struct sockaddr_in *server)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	p->run(listener, server);
+	exit(1);
+}
+
+static void die_of_proxy(const struct proxy *p, pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, WNOHANG) != pid)
+		die(p->name);
+	fprintf(stderr, "bench: %s ended before it connected to the server, with %s %d\n", p->name,
+		WIFSIGNALED(status) ? "signal" : "status",
+		WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	exit(1);
+}
+
+/* The server gives up on a proxy that does not connect or has stopped relaying. */
+static void bench_proxy(const struct proxy *p, const struct load *load)
+{
+	struct timeval timeout = { .tv_sec = 60 };
+	struct sockaddr_in server, front;
+	int sk, peer, one = 1, listener = listen_at(&server), between = listen_at(&front);
+	pid_t pid = start_proxy(p, between, &server);
+
+	if (setsockopt(listener, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)))
+		die("SO_RCVTIMEO");
+	peer = connect_at(&front);
+	sk = accept(listener, NULL, NULL);
+	if (sk < 0)
+		die_of_proxy(p, pid);
+	if (setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    setsockopt(sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)))
+		die("setsockopt");
+	time_records(p->name, peer, sk, load);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(between);
+	close(listener);
 	close(sk);
 	close(peer);
 }
@@ -419,6 +550,42 @@ static void bench_memory(struct way *w, bool alone)
 	}
 }
 
+/* What a record takes that was sent and not received yet, besides the pages that its
+ * bytes are in: skbs, and what stands for it with the receiver. The first ones take what
+ * the allocator has left over, and do not count.
+ */
+static void bench_unread(struct way *w)
+{
+	static int sk[MSG_SOCKETS], peer[MSG_SOCKETS];
+	int i, slot, first = MSG_SOCKETS / 4;
+	static unsigned char rec[64];
+	long before = 0;
+
+	prepare(w);
+	for (i = 0; i < MSG_SOCKETS; i++) {
+		connect_pair(&sk[i], &peer[i]);
+		slot = 2 * i;
+		if (!w->none && bpf_map_update_elem(map_of(w), &slot, &peer[i], BPF_ANY))
+			die("bpf_map_update_elem");
+		slot++;
+		if (w->to && bpf_map_update_elem(map_of(w), &slot, &sk[i], BPF_ANY))
+			die("bpf_map_update_elem");
+	}
+	for (i = 0; i < MSG_SOCKETS; i++) {
+		if (i == first)
+			before = settle();
+		msg_skel->data->target = 2 * i + 1;
+		if (send(peer[i], rec, sizeof(rec), 0) != sizeof(rec))
+			die("send");
+	}
+	printf("memory of a record that is unread, %s\t%ld\n", w->name,
+	       (settle() - before) / (MSG_SOCKETS - first));
+	for (i = 0; i < MSG_SOCKETS; i++) {
+		close(sk[i]);
+		close(peer[i]);
+	}
+}
+
 /* Both ends of it, files and all. What programs need is what it has more than a plain
  * one. Not for sockmap: the sockops program has one slot, that the last one is in.
  */
@@ -452,7 +619,21 @@ int main(void)
 		{ "direct verdict", .direct = true },
 		{ "direct parser + verdict", .parser = true, .direct = true },
 	};
-	static const int lens[] = { 64, 1024, 16384 };
+	struct way sends[] = {
+		{ "sk_msg pass", .msg = "pass" },
+		{ "sk_msg pass, apply to each", .msg = "pass_apply" },
+		{ "sk_msg pass, apply to 1 MiB", .msg = "pass_apply_long" },
+		{ "sk_msg redirect to ingress", .msg = "redirect_ingress", .to = TO_INGRESS },
+		{ "sk_msg redirect to egress", .msg = "redirect_egress", .to = TO_EGRESS },
+	};
+	static const struct proxy proxies[] = {
+		{ "relay by splice()", relay_by_splice },
+		{ "relay by HAProxy", relay_by_haproxy, HAPROXY },
+	};
+	/* In tens, a relay has more than one to take when it is woken. */
+	static const struct load loads[] = {
+		{ 64, 1 }, { 1024, 1 }, { 16384, 1 }, { 64, 10 }, { 1024, 10 },
+	};
 	static const struct worst worst[] = {
 		{ "records of 3 bytes, passed", 'P', 3, 30000, 30000 },
 		{ "records of 3 bytes, dropped", 'D', 3, 30000, 30000 },
@@ -462,21 +643,31 @@ int main(void)
 	int i, j;
 
 	skel = test_sockmap_recv__open_and_load();
-	if (!skel)
+	msg_skel = bench_msg__open_and_load();
+	if (!skel || !msg_skel)
 		die("loading programs");
 	allow_sockets();
 	make_links();
 	/* The machine has just booted. */
 	sleep(3);
-	for (j = 0; j < ARRAY_SIZE(lens); j++)
+	for (j = 0; j < ARRAY_SIZE(loads); j++)
 		for (i = 0; i < ARRAY_SIZE(ways); i++)
-			bench_records(&ways[i], lens[j]);
+			bench_records(&ways[i], &loads[j]);
+	for (j = 0; j < ARRAY_SIZE(loads); j++)
+		for (i = 0; i < ARRAY_SIZE(sends); i++)
+			if (loads[j].together == 1)
+				bench_sends(&sends[i], &loads[j]);
+	for (j = 0; j < ARRAY_SIZE(loads); j++)
+		for (i = 0; i < ARRAY_SIZE(proxies); i++)
+			if (!proxies[i].program || !access(proxies[i].program, F_OK))
+				bench_proxy(&proxies[i], &loads[j]);
 	for (j = 0; j < ARRAY_SIZE(worst); j++)
 		for (i = 0; i < ARRAY_SIZE(ways); i++)
 			if (ways[i].none || ways[i].parser)
 				bench_worst(&ways[i], &worst[j]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		bench_attach(&ways[i]);
+	bench_attach(&sends[0]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_attach_alone(&ways[i]);
@@ -486,11 +677,16 @@ int main(void)
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_memory(&ways[i], false);
+	bench_memory(&sends[0], false);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_memory(&ways[i], true);
 	for (i = 0; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser && (ways[i].none || ways[i].direct))
 			bench_accept_memory(&ways[i]);
+	bench_unread(&ways[0]);
+	for (i = 0; i < ARRAY_SIZE(sends); i++)
+		if (!i || sends[i].to == TO_INGRESS)
+			bench_unread(&sends[i]);
 	return 0;
 }

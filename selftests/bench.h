@@ -4,6 +4,7 @@
 #define __BENCH_H
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,5 +24,11 @@ static inline long long now(void)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
+
+#define HAPROXY "/usr/sbin/haproxy"
+
+/* bench_relay.c */
+void relay_by_splice(int listener, const struct sockaddr_in *server);
+void relay_by_haproxy(int listener, const struct sockaddr_in *server);
 
 #endif
