@@ -30,7 +30,7 @@ compare: deps
 	@scripts/in-tree "$(TREE)" compare "$(ARCH)"
 
 #: make fuzz      random sequences for TIME=60 seconds, from number SEED=1 on, with
-#:                STOCK, DEBUG, ARCH, IMAGE; LETTERS=brhwkldfg as sockmap_fuzz.c says
+#:                STOCK, DEBUG, ARCH, IMAGE; LETTERS=brhwkldfgv as sockmap_fuzz.c says
 fuzz: deps
 	@scripts/fuzz "$(TREE)" "$(ARCH)"
 

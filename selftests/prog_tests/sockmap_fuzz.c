@@ -10,21 +10,24 @@
  * seconds without), from which sequence on, and
  *   b, r, h   to compare what is read; poll(), FIONREAD and recv() as well;
  *             rcv_nxt - copied_seq, too
- *   w         to read, and to send, in all ways
+ *   w         to read, to peek, and to send, in all ways
  *   k         to replace programs, close the map, reset the connection, and change
  *             SO_RCVBUF
- *   l         to have the verdict lengthen and shorten records (brhwkl without)
+ *   l         to have the verdict change, lengthen and shorten records (brhwkl without)
  *   f         to have allocations fail (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC);
  *             not with l, where the verdict drops what it cannot change
  *   d         to attach the programs straight to the sockets
+ *   v         to connect over veth with GRO, with a parser
  *   g         to go on after a failure, until the time is up
  */
 #include "sockmap_recv.h"
 #include "fault_inject.h"
 
 #define STEPS_MAX 40
+#define VETH_MSS 300		/* a record has more packets than an skb has fragments */
 #define UNREAD_MAX 30000	/* keeps the window open */
 #define RCVBUF_MIN 100000	/* and so does this */
+#define VETH_RCVBUF 1000000	/* packets over veth take so much more */
 #define BATCH 16		/* sequences with one load of the programs */
 
 static __u64 rnd_state;
@@ -45,7 +48,7 @@ static unsigned int rnd(unsigned int below)
 
 static const char *letters = "brhwkl";
 
-static bool multishot;
+static bool multishot, peek_off;
 
 static bool has_multishot(void)
 {
@@ -58,6 +61,16 @@ static bool has_multishot(void)
 	close(fds[0]);
 	close(fds[1]);
 	return n == 1;
+}
+
+/* SO_PEEK_OFF on TCP */
+static bool has_peek_off(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0), none = -1;
+	bool ret = !setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &none, sizeof(none));
+
+	close(fd);
+	return ret;
 }
 
 /* Is the step one that says something in this state? Sequences get there by
@@ -83,7 +96,13 @@ static bool valid(struct recv_test *s, const char *what)
 	if (s->batch_len && !strchr(RECORDS "/", op))
 		return false;
 	if (strchr(RECORDS, op)) {
-		if (strchr("GC", op) && !s->changes)
+		/* Others do not survive it. */
+		if (op == 'N' && !in_place())
+			return false;
+		if (strchr("HXY", op) && n > CHANGE_MAX)
+			return false;
+		if (strchr(CHANGED, op) && s->access != CHANGES &&
+		    !(op == 'W' && s->access == WRITES))
 			return false;
 		if (n < CUT + 1 || m < 1 || m > n || n > room || begun || s->fin)
 			return false;
@@ -97,6 +116,7 @@ static bool valid(struct recv_test *s, const char *what)
 	case 's':
 	case 'u':
 	case 'm':
+	case 'v':
 	case 'z':
 		if (!n)
 			return !readable(s) && !s->fin && s->joined;
@@ -108,6 +128,13 @@ static bool valid(struct recv_test *s, const char *what)
 		if (n < 1 || n > readable(s))
 			return false;
 		return n <= passed_len(s) || n == readable(s) || s->astray;
+	case 'p':
+		return n < readable(s);
+	case 'J':
+		/* What a sk_msg program has seen may come in several segments. */
+		if (!s->parser)
+			return false;
+		fallthrough;
 	case 'I':
 		return s->joined && n > CUT && n < room;
 	case 'U':
@@ -128,7 +155,7 @@ static bool valid(struct recv_test *s, const char *what)
 	case 'M':
 		return true;
 	case 'B':
-		return n >= RCVBUF_MIN;
+		return n >= RCVBUF_MIN && !s->veth;
 	}
 	return false;
 }
@@ -136,11 +163,11 @@ static bool valid(struct recv_test *s, const char *what)
 /* Kinds of steps, and of records, that a sequence does without: so what always fails
  * does not hide all the rest.
  */
-static char without[32];
+static char without[40];
 
 static void choose_kinds(void)
 {
-	static const char kinds[] = "/+!%^DRTGCI~suzmULAVBMK";
+	static const char kinds[] = "/+!%^DRTQGCHXYNWIJ~suzmvpULAVBMK";
 	char *end = without;
 	int i;
 
@@ -163,10 +190,14 @@ static void invent(struct recv_test *s, char *what)
 	int n = length(), left = s->rec_len - s->rec_sent, all = readable(s);
 	static const char * const ways[] = { "", "+", "!", "%", "^" };
 	bool all_ways = strchr(letters, 'w');
-	const char *how = ways[rnd(4) ? 0 : rnd(all_ways ? ARRAY_SIZE(ways) : 2)];
-	char action = "PPPDDRTGC"[rnd(strchr(letters, 'l') ? 9 : 7)];
+	const char *how = ways[rnd(3) ? 0 : rnd(all_ways ? ARRAY_SIZE(ways) : 2)];
+	char action = "PPPDDRTQ" CHANGED[rnd(strchr(letters, 'l') ? 15 : 8)];
 
-	switch (rnd(strchr(letters, 'k') ? 20 : 16)) {
+	*what = 0;
+	/* which can be mapped */
+	if (*how && !rnd(3))
+		n = PAGE * (1 + rnd(4));
+	switch (rnd(strchr(letters, 'k') ? 21 : 17)) {
 	case 0 ... 5:
 		if (rnd(3))
 			sprintf(what, "%c%d%s", action, n, how);
@@ -177,11 +208,15 @@ static void invent(struct recv_test *s, char *what)
 		sprintf(what, "/%d", left > 0 && rnd(2) ? 1 + rnd(left) : left);
 		break;
 	case 9 ... 10:
-		sprintf(what, "%c%d", "---~szum"[rnd(all_ways ? 7 + multishot : 4)],
-			all > 0 && rnd(2) ? 1 + rnd(all) : all);
+		if (all_ways && all && all % PAGE == 0 && rnd(2))
+			sprintf(what, "z%d", all);
+		else
+			sprintf(what, "%c%d",
+				"---~vszzum"[rnd(all_ways ? 9 + multishot : 4)],
+				all > 0 && rnd(2) ? 1 + rnd(all) : all);
 		break;
 	case 11:
-		sprintf(what, "I%d", n);
+		sprintf(what, "%c%d", "IJ"[rnd(2)], n);
 		break;
 	case 12:
 		sprintf(what, "U%d", n);
@@ -196,15 +231,19 @@ static void invent(struct recv_test *s, char *what)
 		strcpy(what, rnd(12) ? "E" : "F");
 		break;
 	case 16:
-		strcpy(what, "V");
+		if (all_ways && peek_off && all > 1)
+			sprintf(what, "p%d", 1 + rnd(all - 1));
 		break;
 	case 17:
-		sprintf(what, "B%d", RCVBUF_MIN + rnd(RCVBUF_MIN));
+		strcpy(what, "V");
 		break;
 	case 18:
-		strcpy(what, rnd(8) ? "" : "M");
+		sprintf(what, "B%d", RCVBUF_MIN + rnd(RCVBUF_MIN));
 		break;
 	case 19:
+		strcpy(what, rnd(8) ? "" : "M");
+		break;
+	case 20:
 		strcpy(what, rnd(20) ? "" : "K");
 		break;
 	}
@@ -214,6 +253,7 @@ static void invent(struct recv_test *s, char *what)
 
 struct sequence {
 	int family;
+	enum access access;
 	bool parser;
 	bool hasty;
 	int n;
@@ -283,11 +323,15 @@ static bool take(struct recv_test *s, struct sequence *seq, const char *what)
 
 static bool begin(struct recv_test *s, struct sequence *seq)
 {
+	int size = VETH_RCVBUF;
+
 	seq->text[0] = 0;
-	if (!setup(s, seq->family, seq->parser, strchr(letters, 'd'),
-		   seq->family == AF_INET6))
+	if (!setup(s, seq->family, seq->parser, strchr(letters, 'd'), seq->access))
 		return false;
+	if (s->veth)
+		xsetsockopt(s->sk, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
 	s->quiet = true;
+	s->patience = !!s->veth;
 	s->ready = strchr(letters, 'r');
 	s->unheld = !strchr(letters, 'h');
 	s->hasty = seq->hasty;
@@ -379,23 +423,31 @@ static void shorten_quickly(struct recv_test *s, struct sequence *seq)
 		printf("# it does not fail each time\n");
 }
 
+static const char * const access_name[] = {
+	[LOOKS] = "looks",
+	[CHANGES] = "changes",
+	[WRITES] = "writes",
+};
+
 /* Sequence number @nr; false if it fails */
 static bool fuzz(struct recv_test *s, __u64 nr, bool parser)
 {
+	static const enum access any[] = { LOOKS, CHANGES, CHANGES, WRITES };
 	static struct sequence seq;
 
 	rnd_state = (nr + 1) * 0x9e3779b97f4a7c15ULL;
-	seq.family = rnd(2) ? AF_INET : AF_INET6;
-	seq.parser = parser;
+	seq.family = rnd(2) || s->veth ? AF_INET : AF_INET6;
+	seq.access = any[rnd(ARRAY_SIZE(any))];
+	seq.parser = parser || s->veth;
 	choose_kinds();
 	if (invent_and_run(s, &seq))
 		return true;
-	printf("# sequence %llu, %s, %s: %s\n# fails: %s\n", nr,
-	       seq.family == AF_INET ? "IPv4" : "IPv6", parser ? "parser" : "no parser",
-	       s->diff, seq.text);
+	printf("# sequence %llu, %s%s, %s, the verdict %s: %s\n# fails: %s\n", nr,
+	       seq.family == AF_INET ? "IPv4" : "IPv6", s->veth ? " over veth" : "",
+	       seq.parser ? "parser" : "no parser", access_name[seq.access], s->diff, seq.text);
 	shorten_quickly(s, &seq);
 	printf("# shortened: { .steps = \"%s\", .ready = true%s }: %s\n", seq.text,
-	       parser ? "" : ", .no_parser = true", s->diff);
+	       seq.parser ? "" : ", .no_parser = true", s->diff);
 	return false;
 }
 
@@ -472,7 +524,7 @@ static void *read_all(void *arg)
 
 	while (poll(&pfd, 1, 1000 * READ_TIMEOUT_SEC * (1 + t->s->patience)) == 1) {
 		n = read_by(t->s->sk, buf, 1 + rnd_of(&state, sizeof(buf)),
-			    "--sum"[rnd_of(&state, 4 + multishot)]);
+			    "--vszum"[rnd_of(&state, 6 + multishot)]);
 		if (!n || (n < 0 && errno != EAGAIN) || (n > 0 && !as_sent(t, buf, n)))
 			break;
 		if (n > 0)
@@ -519,7 +571,7 @@ static void run_threads(struct recv_test *s, int seconds)
 	pthread_t threads[ARRAY_SIZE(run)];
 	int i, n = 0;
 
-	if (!setup(s, AF_INET, false, strchr(letters, 'd'), false) || !step(s, "L") ||
+	if (!setup(s, AF_INET, false, strchr(letters, 'd'), LOOKS) || !step(s, "L") ||
 	    !get_shared(s))
 		goto out;
 	s->pass_all = true;
@@ -552,8 +604,26 @@ static void fuzz_for(int seconds, __u64 nr)
 	} while ((ok || strchr(letters, 'g')) && now_ms() < until);
 	if (recv_test.skel)
 		cleanup(&recv_test);
-	printf("# sequences %llu to %llu\n", first, nr - 1);
+	printf("# sequences %llu to %llu, %llu bytes were mapped\n", first, nr - 1,
+	       mapped_bytes);
 	ASSERT_TRUE(agree, "kernel and model agree");
+}
+
+static void fuzz_over_veth(int seconds, __u64 nr)
+{
+	struct veth_pair veth;
+	int here = -1;
+
+	if (veth_pair_new(&veth))
+		here = nl_enter(&veth.ns);
+	if (here >= 0) {
+		veth.mss = VETH_MSS;
+		recv_test.veth = &veth;
+		fuzz_for(seconds, nr);
+		recv_test.veth = NULL;
+		nl_leave(here);
+	}
+	veth_pair_close(&veth);
 }
 
 void test_sockmap_fuzz(void)
@@ -566,8 +636,11 @@ void test_sockmap_fuzz(void)
 	if (env && sscanf(env, "%d,%llu,%15s", &seconds, &nr, given) == 3)
 		letters = given;
 	multishot = has_multishot();
-	if (test__start_subtest("sequences"))
+	peek_off = has_peek_off();
+	if (!strchr(letters, 'v') && test__start_subtest("sequences"))
 		fuzz_for(seconds, nr);
+	if ((!env || strchr(letters, 'v')) && test__start_subtest("sequences_veth"))
+		fuzz_over_veth(seconds, nr);
 	if (test__start_subtest("threads"))
 		run_threads(&recv_test, seconds);
 	if (env)

@@ -12,6 +12,8 @@
 
 #define RACE_MS 200
 #define RACE_ROUNDS 500	/* at least: the machine may be slow */
+#define RACE_RECORD 5000
+#define RACE_VETH_MSS 200	/* over veth, it comes with a list of skbs */
 #define RING_RECORD 3000
 #define COME_AND_GO 3000	/* more than there is stack for */
 
@@ -777,6 +779,7 @@ out:
 struct racer {
 	pthread_t thread;
 	__u8 *action;
+	unsigned int writes;
 	bool stop;
 };
 
@@ -785,25 +788,95 @@ static void *write_in_thread(void *arg)
 	struct racer *r = arg;
 	int i;
 
-	for (i = 0; !READ_ONCE(r->stop); i++)
+	for (i = 0; !READ_ONCE(r->stop); i++) {
 		WRITE_ONCE(*r->action, "DP"[i % 2]);
+		WRITE_ONCE(r->writes, i);
+	}
 	return NULL;
 }
 
-/* An attacker writes all the time to what is sent. Whatever the verdict finds,
- * no record is delivered that says it shall be dropped.
- */
-static void race(struct recv_test *s, char how)
+/* The attacker has written, and written something else. */
+static void written(struct racer *r)
 {
+	unsigned int before = READ_ONCE(r->writes);
+
+	while (READ_ONCE(r->writes) - before < 3)
+		sched_yield();
+}
+
+/* The pages are in the pipe for a while. */
+static int splice_and_wait(int fd, __u8 *buf, int len, struct racer *r)
+{
+	int n, fds[2];
+
+	if (!ASSERT_OK(pipe(fds), "pipe"))
+		return -1;
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	n = splice(fd, NULL, fds[1], NULL, len, 0);
+	fcntl(fd, F_SETFL, 0);
+	written(r);
+	if (n > 0)
+		n = read(fds[0], buf, n);
+	close(fds[0]);
+	close(fds[1]);
+	return n;
+}
+
+/* The first page is mapped for a while, and the rest is copied. */
+static int map_and_wait(int fd, __u8 *buf, int len, struct racer *r)
+{
+	struct tcp_zerocopy_receive zc = {
+		.length = len / PAGE * PAGE,
+		.copybuf_address = (unsigned long)buf + PAGE,
+		.copybuf_len = len % PAGE,
+	};
+	socklen_t size = sizeof(zc);
+	void *map;
+
+	map = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+	if (!ASSERT_NEQ(map, MAP_FAILED, "mmap"))
+		return -1;
+	zc.address = (unsigned long)map;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc, &size))
+		zc.length = 0;
+	written(r);
+	memcpy(buf, map, zc.length);
+	munmap(map, len);
+	mapped_bytes += zc.length;
+	if (!zc.length)
+		return recv(fd, buf, len, MSG_DONTWAIT);
+	return zc.length + zc.copybuf_len;
+}
+
+static int race_read(int fd, __u8 *buf, int len, char how, struct racer *r)
+{
+	switch (how) {
+	case 's':
+		return splice_and_wait(fd, buf, len, r);
+	case 'z':
+		if (in_place())
+			return map_and_wait(fd, buf, len, r);
+	}
+	return recv(fd, buf, len, MSG_DONTWAIT);
+}
+
+/* An attacker writes all the time to what is sent. Whatever the verdict finds,
+ * no record is delivered that says it shall be dropped. @ways: to send, to read
+ */
+static void race(struct recv_test *s, const char *ways)
+{
+	struct timeval timeout = { .tv_sec = READ_TIMEOUT_SEC };
 	const char *env = getenv("SOCKMAP_RACE");
-	int len = 5000, rounds = 0;
+	__u64 until, mapped = mapped_bytes;
+	int len = RACE_RECORD, rounds = 0, got = 0;
+	__u8 buf[RACE_RECORD];
 	struct racer r = {};
 	bool won = false;
-	__u8 buf[5000];
-	__u64 until;
 
 	if (!get_shared(s))
 		return;
+	/* or it would wait for a reader that finds nothing */
+	xsetsockopt(s->peer, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	r.action = &s->shared[2];
 	new_record(s, 'P', len);
 	memcpy(s->shared, s->rec, len);
@@ -811,33 +884,24 @@ static void race(struct recv_test *s, char how)
 		return;
 	until = now_ms() + (env ? atoi(env) * 1000 : RACE_MS);
 	do {
-		if (!same(s, send_shared(s, s->peer, how, 0, len), len, "sent"))
+		if (!same(s, send_shared(s, s->peer, ways[0], 0, len), len, "sent"))
 			break;
 		s->judged++;
 		judged(s);
+		if (!same(s, s->skel->bss->judged, s->judged, "judged records"))
+			break;
 		/* Where CPUs take turns, it is now the attacker's */
-		usleep(1);
-		while (recv(s->sk, buf, len, MSG_DONTWAIT) == len)
-			won |= !same(s, buf[2], 'P', "action of what was delivered");
+		written(&r);
+		for (; race_read(s->sk, buf, len, ways[1], &r) == len; got++)
+			won |= !same(s, !memcmp(buf, s->rec, len), true,
+				     "delivered as it was judged");
 	} while (!won && (++rounds < RACE_ROUNDS || now_ms() < until));
-	same(s, s->skel->bss->judged, s->judged, "judged records");
+	if (!won)
+		ASSERT_GT(got, 0, "records that were delivered");
+	if (ways[1] == 'z' && in_place() && !won)
+		ASSERT_GT(mapped_bytes, mapped, "bytes that were mapped");
 	r.stop = true;
 	pthread_join(r.thread, NULL);
-}
-
-static void race_sendfile(struct recv_test *s)
-{
-	race(s, '!');
-}
-
-static void race_vmsplice(struct recv_test *s)
-{
-	race(s, '%');
-}
-
-static void race_msg_zerocopy(struct recv_test *s)
-{
-	race(s, '^');
 }
 
 static void catch(int sig)
@@ -1417,7 +1481,7 @@ static void as_plain(struct recv_test *s, bool verdict,
 		return;
 	ask(s, &plain);
 	close_sockets(s);
-	if (!setup(s, family, true, direct, false) ||
+	if (!setup(s, family, true, direct, LOOKS) ||
 	    (!verdict && (!step(s, "L") || !judge_sent(s, &map))))
 		goto out;
 	ask(s, &progs);
@@ -1738,6 +1802,8 @@ static const struct {
 	bool ready;
 	bool no_parser;
 	bool v4;		/* over IPv4 only */
+	const char *race;	/* with these ways to send and to read */
+	bool veth;		/* over veth with GRO */
 } tests[] = {
 	/* records of one fate */
 	{ "unread",		"P100 P100 -50 -100 -50" },
@@ -1854,9 +1920,18 @@ static const struct {
 	{ "msg_zerocopy",	"P9000^ D100^ P100^ -9100" },
 	{ "join_sendfile",	"L P9000! P100% A -9100" },
 	{ "packet_ring",	.run = packet_ring, .v4 = true },
-	{ "race_sendfile",	.run = race_sendfile },
-	{ "race_vmsplice",	.run = race_vmsplice },
-	{ "race_msg_zerocopy",	.run = race_msg_zerocopy },
+	{ "race_sendfile",	.race = "!-" },
+	{ "race_sendfile_splice", .race = "!s" },
+	{ "race_sendfile_map",	.race = "!z" },
+	{ "race_sendfile_veth",	.race = "!-", .v4 = true, .veth = true },
+	{ "race_sendfile_veth_splice", .race = "!s", .v4 = true, .veth = true },
+	{ "race_vmsplice",	.race = "%-" },
+	{ "race_vmsplice_splice", .race = "%s" },
+	{ "race_vmsplice_map",	.race = "%z" },
+	{ "race_msg_zerocopy",	.race = "^-" },
+	{ "race_msg_zerocopy_splice", .race = "^s" },
+	{ "race_msg_zerocopy_map", .race = "^z" },
+	{ "race_msg_zerocopy_veth", .race = "^-", .v4 = true, .veth = true },
 
 	/* the end */
 	{ "fin_cut",		"P100 P1000/400 F -100 E", .ready = true },
@@ -1905,12 +1980,14 @@ static const struct {
 static void run_once(int i, int family, bool direct)
 {
 	const char *steps = tests[i].steps;
-	bool changes = steps && (family == AF_INET6 || strpbrk(steps, "GC"));
+	bool changes = steps && (family == AF_INET6 || strpbrk(steps, CHANGED));
 
-	if (!setup(&recv_test, family, !tests[i].no_parser, direct, changes))
+	if (!setup(&recv_test, family, !tests[i].no_parser, direct, changes ? CHANGES : LOOKS))
 		goto out;
 	recv_test.ready = tests[i].ready;
-	if (tests[i].run)
+	if (tests[i].race)
+		race(&recv_test, tests[i].race);
+	else if (tests[i].run)
 		tests[i].run(&recv_test);
 	else
 		run_steps(&recv_test, tests[i].steps);
@@ -1918,10 +1995,31 @@ out:
 	cleanup(&recv_test);
 }
 
+static void run_over_veth(int i, bool direct)
+{
+	struct veth_pair veth;
+	int here = -1;
+
+	if (veth_pair_new(&veth))
+		here = nl_enter(&veth.ns);
+	if (here >= 0) {
+		veth.mss = RACE_VETH_MSS;
+		recv_test.veth = &veth;
+		run_once(i, AF_INET, direct);
+		recv_test.veth = NULL;
+		nl_leave(here);
+	}
+	veth_pair_close(&veth);
+}
+
 static void run_test(int i, int family, bool direct)
 {
 	int tries = 10;
 
+	if (tests[i].veth) {
+		run_over_veth(i, direct);
+		return;
+	}
 	do {
 		run_once(i, family, direct);
 	} while (recv_test.again && --tries);

@@ -30,6 +30,7 @@
 #include <io_uring/mini_liburing.h>
 #include "sockmap_helpers.h"
 #include "testing_helpers.h"
+#include "veth_pair.h"
 #include "test_sockmap_recv.skel.h"
 
 #define HELD_TIMEOUT_SEC 1
@@ -38,17 +39,32 @@
 /* as in test_sockmap_recv.c */
 #define GROW 8
 #define CUT 3
+#define WROTE 256
+#define CHANGE_MAX 16000	/* bytes of a record that helpers may change */
+
+#define CHANGED "GCHXYNW"	/* kinds of records that the verdict does not leave as they are */
+
+#define PAGE 4096	/* the smallest there is; others map nothing of it */
 
 /* What the peer sends from, when it is to write to it afterwards */
 #define SHARED_SIZE 1048576
 
+/* What the verdict program may do to a record */
+enum access {
+	LOOKS,
+	CHANGES,		/* by helpers */
+	WRITES,			/* to what is in one piece */
+};
+
 struct recv_test {
 	struct test_sockmap_recv *skel;
+	struct veth_pair *veth;	/* to connect over, or NULL */
 	int map;		/* to redirect by */
 	int judge;		/* map with the programs */
+	int senders;		/* map with a sk_msg program, for J */
 	bool direct;		/* programs by links, not by the map */
 	bool pass_all;		/* whatever a record says */
-	bool changes;		/* the verdict is one that can change records */
+	enum access access;
 	bool twin;		/* the verdict is the other one */
 	struct bpf_link *links[2][2]; /* of sk and other: parser, verdict */
 	bool added[2];		/* to links that others could have, too */
@@ -97,10 +113,10 @@ struct recv_test {
 	int own[STREAM_MAX];
 	int unread_start;
 	int unread_end;
-	int mapped;		/* bytes, by TCP_ZEROCOPY_RECEIVE */
 };
 
 static struct recv_test recv_test;
+static __u64 mapped_bytes;	/* by TCP_ZEROCOPY_RECEIVE */
 
 /* Does the kernel leave passed data on the receive queue? */
 static bool in_place(void)
@@ -243,7 +259,7 @@ static void check_ready(struct recv_test *s, int len, const char *when, __u64 un
 {
 	struct pollfd pfd = { .fd = s->sk, .events = POLLIN };
 	static __u8 buf[STREAM_MAX];
-	int n = -1, want = readable(s);
+	int n = -1, want = readable(s), passed = passed_len(s);
 
 	while (!ioctl(s->sk, FIONREAD, &n) && n < want && look_again(until))
 		;
@@ -254,14 +270,18 @@ static void check_ready(struct recv_test *s, int len, const char *when, __u64 un
 	same(s, poll(&pfd, 1, 0), want || s->fin, "POLLIN after %.*s", len, when);
 
 	/* In another queue: to look further than what was passed takes a read */
-	if (passed_len(s) && !in_place())
-		want = passed_len(s);
+	if (passed && !in_place())
+		want = passed;
 	n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
 		n = -errno;
 	if (!want)
 		want = s->fin ? end_of(s) : -EAGAIN;
-	same(s, n, want, "recv(MSG_PEEK) after %.*s", len, when);
+	if (!same(s, n, want, "recv(MSG_PEEK) after %.*s", len, when) || want <= 0)
+		return;
+	same(s, memcmp(buf, s->unread + s->unread_start, passed) ||
+	     memcmp(buf + passed, s->pend, want - passed), 0, "bytes of MSG_PEEK after %.*s",
+	     len, when);
 }
 
 /* Compare the kernel with the model. FIN takes a sequence number: whether it
@@ -401,50 +421,64 @@ static bool zerocopy_refused(struct recv_test *s, void *map, void *buf, int len)
 	       same(s, zc.recv_skip_hint, readable(s), "recv_skip_hint");
 }
 
-/* Read @len bytes that must be those at @want as TCP_ZEROCOPY_RECEIVE tells to. */
-static bool zerocopy_read(struct recv_test *s, const __u8 *want, int len)
+/* As recv(), of whole pages by mapping them, and with recv() where TCP_ZEROCOPY_RECEIVE
+ * reads nothing.
+ */
+static int zerocopy_read(int fd, __u8 *buf, int len)
 {
-	__u64 until = give_up_at(s, READ_TIMEOUT_SEC);
-	struct tcp_zerocopy_receive zc;
-	static __u8 buf[STREAM_MAX];
-	int err = 0, got = 0, copied;
+	static __thread __u8 copy[PAGE];
+	struct tcp_zerocopy_receive zc = {
+		.length = len / PAGE * PAGE,
+		.copybuf_address = (unsigned long)copy,
+		.copybuf_len = len % PAGE,
+	};
 	socklen_t size = sizeof(zc);
-	bool ok = true;
+	int n = 0, err;
 	void *map;
+
+	map = mmap(NULL, SHARED_SIZE, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		return -1;
+	zc.address = (unsigned long)map;
+	err = getsockopt(fd, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc, &size);
+	if (!err) {
+		memcpy(buf, map, zc.length);
+		memcpy(buf + zc.length, copy, zc.copybuf_len);
+		mapped_bytes += zc.length;
+		n = zc.length + zc.copybuf_len;
+	}
+	munmap(map, SHARED_SIZE);
+	/* EIO with less than a page to be mapped does not mean that all is read. */
+	if (n || (err && errno != EIO))
+		return n ?: -1;
+	if (!err && zc.recv_skip_hint && zc.recv_skip_hint < len)
+		len = zc.recv_skip_hint;
+	return recv(fd, buf, len, MSG_DONTWAIT);
+}
+
+/* TCP_ZEROCOPY_RECEIVE finds nothing to read. */
+static bool zerocopy_nothing(struct recv_test *s)
+{
+	static __u8 buf[STREAM_MAX];
+	struct tcp_zerocopy_receive zc = {
+		.length = SHARED_SIZE,
+		.copybuf_address = (unsigned long)buf,
+		.copybuf_len = sizeof(buf),
+	};
+	socklen_t size = sizeof(zc);
+	void *map;
+	int err;
 
 	map = mmap(NULL, SHARED_SIZE, PROT_READ, MAP_SHARED, s->sk, 0);
 	if (!ASSERT_NEQ(map, MAP_FAILED, "mmap"))
 		return false;
-	do {
-		zc = (struct tcp_zerocopy_receive){
-			.address = (unsigned long)map,
-			.length = len ? (len - got) / 4096 * 4096 : SHARED_SIZE,
-			.copybuf_address = (unsigned long)buf,
-			.copybuf_len = len ? (len - got) % 4096 : sizeof(buf),
-		};
-		err = getsockopt(s->sk, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc, &size) ?
-			errno : 0;
-		if (err)
-			break;
-		ok = !memcmp(map, want + got, zc.length);
-		got += zc.length;
-		s->mapped += zc.length;
-		copied = zc.copybuf_len;
-		if (!zc.length && !copied && got < len) {
-			copied = zc.recv_skip_hint ?: len - got;
-			copied = recv(s->sk, buf, copied < len - got ? copied : len - got,
-				      MSG_DONTWAIT);
-			if (copied < 0)
-				copied = 0;
-		}
-		ok = ok && !memcmp(buf, want + got, copied);
-		got += copied;
-	} while (ok && got < len && look_again(until));
+	zc.address = (unsigned long)map;
+	err = getsockopt(s->sk, IPPROTO_TCP, TCP_ZEROCOPY_RECEIVE, &zc, &size) ? errno : 0;
 	munmap(map, SHARED_SIZE);
-	if (!len && !readable(s) && s->fin)
+	if (s->fin)
 		return same(s, err, EIO, "TCP_ZEROCOPY_RECEIVE at the end of file");
-	return same(s, err, 0, "TCP_ZEROCOPY_RECEIVE") && same(s, got, len, "bytes read") &&
-	       same(s, ok, true, "what was read");
+	return same(s, err, 0, "TCP_ZEROCOPY_RECEIVE") &&
+	       same(s, zc.length + zc.copybuf_len, 0, "bytes read");
 }
 
 static bool zerocopy_receive(struct recv_test *s)
@@ -462,6 +496,19 @@ static bool zerocopy_receive(struct recv_test *s)
 	return ok;
 }
 
+/* As recv(), to places that are not in a row */
+static int readv_read(int fd, void *buf, int len)
+{
+	struct iovec iov[] = {
+		{ buf, len / 3 },
+		{ buf + len / 3, len / 2 - len / 3 },
+		{ buf + len / 2, len - len / 2 },
+	};
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = ARRAY_SIZE(iov) };
+
+	return recvmsg(fd, &msg, MSG_DONTWAIT);
+}
+
 static int read_by(int fd, void *buf, int len, char how)
 {
 	switch (how) {
@@ -471,6 +518,11 @@ static int read_by(int fd, void *buf, int len, char how)
 		return uring_read(fd, buf, len, false);
 	case 'm':
 		return uring_read(fd, buf, len, true);
+	case 'v':
+		return readv_read(fd, buf, len);
+	case 'z':
+		if (in_place())
+			return zerocopy_read(fd, buf, len);
 	}
 	return recv(fd, buf, len, MSG_DONTWAIT);
 }
@@ -511,7 +563,7 @@ static bool read_unread(struct recv_test *s, int len, char how)
 	if (how == 'z' && !in_place() && !zerocopy_receive(s))
 		return false;
 	if (!len && how == 'z')
-		return !in_place() || zerocopy_read(s, want, 0);
+		return !in_place() || zerocopy_nothing(s);
 	if (!len)
 		return nothing(s, how);
 	if (len > passed_len(s)) {
@@ -522,7 +574,6 @@ static bool read_unread(struct recv_test *s, int len, char how)
 	memcpy(want + len, s->pend, pend);
 	if (how == '~' ? !same(s, recv(s->sk, NULL, len + pend, MSG_TRUNC | MSG_DONTWAIT),
 			       len + pend, "discarded") :
-	    how == 'z' && in_place() ? !zerocopy_read(s, want, len + pend) :
 			 !read_bytes(s, s->sk, want, len + pend, how))
 		return false;
 
@@ -534,6 +585,26 @@ static bool read_unread(struct recv_test *s, int len, char how)
 	if (pend)
 		s->astray = s->pend_len || s->rec_sent < s->rec_len;
 	return true;
+}
+
+/* From @off on, to the end */
+static bool peek_from(struct recv_test *s, int off)
+{
+	int n, none = -1, part = passed_len(s) - off, want = readable(s) - off;
+	static __u8 buf[STREAM_MAX];
+
+	xsetsockopt(s->sk, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off));
+	n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
+	xsetsockopt(s->sk, SOL_SOCKET, SO_PEEK_OFF, &none, sizeof(none));
+	if (part < 0)
+		part = 0;
+	else if (part && !in_place())
+		want = part;
+	off += s->unread_start;
+	return same(s, n, want, "bytes peeked at") &&
+	       same(s, memcmp(buf, s->unread + off, part) ||
+		    memcmp(buf + part, s->pend + off + part - s->unread_end, want - part), 0,
+		    "what was peeked at");
 }
 
 static void passed(struct recv_test *s, const void *data, int len, bool own)
@@ -563,37 +634,72 @@ static int complete(struct recv_test *s)
 	return len <= s->pend_len ? len : 0;
 }
 
-/* The verdict puts @grow bytes before its record, or cuts as many off, and passes
- * it: it stands for the same part of the stream.
- */
-static void passed_changed(struct recv_test *s, int len, int grow)
+/* The @len bytes are read instead of @stream bytes. The kernel counts from the front. */
+static void passed_instead(struct recv_test *s, const __u8 *data, int len, int stream)
 {
-	static const __u8 zeros[GROW];
-	int cut = grow < 0 ? -grow : 0;
+	int i;
 
-	if (grow > 0)
-		passed(s, zeros, grow, true);
-	passed(s, s->pend + cut, len - cut, true);
-	/* The kernel counts from the front */
-	while (grow > 0)
-		s->own[s->unread_end - grow--] = 0;
-	s->own[s->unread_end - 1] += cut;
+	if (!len) {
+		skipped(s, stream);
+		return;
+	}
+	passed(s, data, len, true);
+	for (i = stream; i < len; i++)
+		s->own[s->unread_end - len + i] = 0;
+	if (len < stream)
+		s->own[s->unread_end - 1] += stream - len;
+}
+
+/* Did the program find the byte that it writes to in one piece with the first? */
+static bool wrote(struct recv_test *s)
+{
+	__u64 until = give_up_at(s, HELD_TIMEOUT_SEC);
+
+	while (READ_ONCE(s->skel->bss->judged) < s->judged && look_again(until))
+		;
+	return READ_ONCE(s->skel->bss->wrote[(s->judged - 1) % WROTE]);
+}
+
+/* What the verdict makes of a record before it is passed. Return: its length then */
+static int changed(struct recv_test *s, __u8 *rec, int len)
+{
+	switch (rec[2]) {
+	case 'G':
+	case 'H':
+		memmove(rec + GROW, rec, len);
+		memset(rec, 0, GROW);
+		return len + GROW;
+	case 'C':
+		memmove(rec, rec + CUT, len - CUT);
+		return len - CUT;
+	case 'X':
+		memset(rec + len, 0, GROW);
+		return len + GROW;
+	case 'Y':
+		return len - CUT;
+	case 'N':
+		return 0;
+	case 'W':
+		if (s->access == CHANGES || wrote(s))
+			rec[CUT] = ~rec[CUT];
+		if (s->access == CHANGES)
+			rec[len - 1] = ~rec[len - 1];
+	}
+	return len;
 }
 
 /* What parser and verdict do */
 static bool judge(struct recv_test *s)
 {
+	static __u8 rec[STREAM_MAX];
 	bool ok = true;
 	int len;
 
 	while (ok && s->joined && (len = complete(s))) {
 		s->judged++;
-		if (s->pend[2] == 'P')
-			passed(s, s->pend, len, true);
-		else if (s->pend[2] == 'G')
-			passed_changed(s, len, GROW);
-		else if (s->pend[2] == 'C')
-			passed_changed(s, len, -CUT);
+		memcpy(rec, s->pend, len);
+		if (strchr("PQ" CHANGED, s->pend[2]))
+			passed_instead(s, rec, changed(s, rec, len), len);
 		else
 			skipped(s, len);
 		if (s->pend[2] == 'R')
@@ -819,20 +925,42 @@ static void received(struct recv_test *s)
 		;
 }
 
+/* Have a program look at what the peer of the other socket sends. */
+static bool judge_sender(struct recv_test *s)
+{
+	int prog = bpf_program__fd(s->skel->progs.prog_msg_insert);
+
+	if (s->senders >= 0)
+		return true;
+	s->senders = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "senders", 4, 4, 1, NULL);
+	return ASSERT_OK_FD(s->senders, "create map") &&
+	       !xbpf_prog_attach(prog, s->senders, BPF_SK_MSG_VERDICT, 0) &&
+	       !xbpf_map_update_elem(s->senders, &u32(0), &u64(s->other_peer), BPF_ANY);
+}
+
 /* A record redirected into sk: the application reads it there, yet it is none
- * of sk's stream.
+ * of sk's stream. By the verdict of the other socket, or by its peer's sk_msg program.
  */
-static bool redirect_in(struct recv_test *s, int len)
+static bool redirect_in(struct recv_test *s, char op, int len)
 {
 	__u64 until = give_up_at(s, READ_TIMEOUT_SEC);
-	static __u8 buf[STREAM_MAX];
-	int unread, n;
+	int unread, n, rec_len = s->rec_len, rec_sent = s->rec_sent;
+	static __u8 buf[STREAM_MAX], rec[sizeof(s->rec)];
+	bool ok;
 
-	new_record(s, 'I', len);
-	if (!send_part(s, s->other_peer, len, 0))
+	if (op == 'J' && !judge_sender(s))
 		return false;
-	s->judged++;
+	/* The one under way goes on after this. */
+	memcpy(rec, s->rec, rec_len);
+	new_record(s, op, len);
+	ok = send_part(s, s->other_peer, len, 0);
+	s->judged += op == 'I';
 	passed(s, s->rec, len, false);
+	memcpy(s->rec, rec, rec_len);
+	s->rec_len = rec_len;
+	s->rec_sent = rec_sent;
+	if (!ok)
+		return false;
 	if (s->hold_worker)
 		return true;
 
@@ -906,8 +1034,10 @@ static struct bpf_program *verdict(struct recv_test *s)
 {
 	if (s->pass_all)
 		return s->skel->progs.prog_pass;
-	if (s->changes)
+	if (s->access == CHANGES)
 		return s->skel->progs.prog_verdict_changes;
+	if (s->access == WRITES)
+		return s->skel->progs.prog_verdict_writes;
 	return s->twin ? s->skel->progs.prog_verdict_twin : s->skel->progs.prog_verdict;
 }
 
@@ -1048,17 +1178,23 @@ static void reset_by_peer(struct recv_test *s)
  *		  socket's ingress, to have the other socket transmit
  *    .../<m>	  only its first m bytes
  * /<m>		  m more bytes of it
- * I<n>		  a record redirected into the socket from the other one
- * G, C<n>	  the verdict lengthens or shortens it, and passes it
+ * I, J<n>	  a record redirected into the socket from the other one, or by a sk_msg
+ *		  program of its peer
+ * Q<n>		  a record redirected to the socket that it came to
+ * G, C<n>	  the verdict lengthens or shortens it at the front, and passes it
+ * H<n>		  lengthens it by another helper
+ * X, Y, N<n>	  lengthens or shortens it at the end, or to nothing
+ * W<n>		  writes to it
  *    ...+	  it goes in one segment with the next
  *    ...!, %, ^  it is sent by sendfile(), vmsplice() and splice(), MSG_ZEROCOPY; and
  *		  what it was sent from is written to as soon as it was judged
  * O<n>		  the last n bytes once more, before what comes next
  * [ ... ]	  not delivered (nor looked at) before the bracket closes
  * -, ~<n>	  the application reads, or discards, n bytes
- * s, u, m<n>	  reads them by splice(), by io_uring, by its multishot recv
+ * s, u, m, v<n>  reads them by splice(), by io_uring, by its multishot recv, by recvmsg()
  * z<n>		  by TCP_ZEROCOPY_RECEIVE, and recv() where that tells to
  *    ...0	  finds that there is nothing to read
+ * p<n>		  peeks at all that comes after n bytes
  * L, A		  the socket leaves the map; joins it
  * U<n>		  n bytes that are no record
  * F, E		  FIN; the application sees the end of file
@@ -1067,7 +1203,7 @@ static void reset_by_peer(struct recv_test *s)
  * M		  the map is closed, and so the socket leaves it; a new one is made
  * B<n>		  SO_RCVBUF
  */
-#define RECORDS "PDRTGC"
+#define RECORDS "PDRTQ" CHANGED
 
 static char parse_step(const char *what, int *n, int *m, char *how)
 {
@@ -1097,7 +1233,8 @@ static bool step(struct recv_test *s, const char *what)
 	case '/':
 		return send_record(s, n, how);
 	case 'I':
-		return redirect_in(s, n);
+	case 'J':
+		return redirect_in(s, op, n);
 	case '[':
 		return hold_worker(s);
 	case ']':
@@ -1107,8 +1244,11 @@ static bool step(struct recv_test *s, const char *what)
 	case 's':
 	case 'u':
 	case 'm':
+	case 'v':
 	case 'z':
 		return read_unread(s, n, op);
+	case 'p':
+		return peek_from(s, n);
 	case 'L':
 		s->joined = false;
 		return same(s, leave(s, 0), 0, "leaving");
@@ -1162,25 +1302,35 @@ static void no_sockets(struct recv_test *s)
 	s->other = -1;
 	s->other_peer = -1;
 	s->judge = -1;
+	s->senders = -1;
 }
 
-static bool setup(struct recv_test *s, int family, bool parser, bool direct, bool changes)
+static bool connect_sockets(struct recv_test *s)
+{
+	if (s->veth)
+		return veth_pair_connect(s->veth, &s->sk, &s->peer) &&
+		       veth_pair_connect(s->veth, &s->other, &s->other_peer);
+	return !create_socket_pairs(s->family, SOCK_STREAM, &s->sk, &s->other, &s->peer,
+				    &s->other_peer);
+}
+
+static bool setup(struct recv_test *s, int family, bool parser, bool direct,
+		  enum access access)
 {
 	struct test_sockmap_recv *skel = s->skel;
+	struct veth_pair *veth = s->veth;
 	int one = 1;
 
 	memset(s, 0, sizeof(*s));
 	s->skel = skel;
-	s->changes = changes;
+	s->veth = veth;
+	s->access = access;
 	s->family = family;
 	s->parser = parser;
 	s->direct = direct;
 	no_sockets(s);
 
-	if (!load(s))
-		return false;
-	if (create_socket_pairs(family, SOCK_STREAM, &s->sk, &s->other, &s->peer,
-				&s->other_peer))
+	if (!load(s) || !connect_sockets(s))
 		return false;
 	if (xsetsockopt(s->peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
 	    xsetsockopt(s->other_peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
@@ -1203,6 +1353,8 @@ static void close_sockets(struct recv_test *s)
 	detach_links(s, 1);
 	if (s->judge >= 0)
 		close(s->judge);
+	if (s->senders >= 0)
+		close(s->senders);
 	no_sockets(s);
 	put_shared(s);
 }

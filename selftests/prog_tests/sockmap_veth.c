@@ -4,23 +4,16 @@
  */
 #include <error.h>
 #include <pthread.h>
-#include <linux/ethtool.h>
-#include <linux/if_addr.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
 
-#include "test_progs.h"
-#include "sockmap_helpers.h"
-#include "netdev_nl.h"
+#include "veth_pair.h"
 #include "test_sockmap_recv.skel.h"
 
 #define READ_TIMEOUT_SEC 5
 #define VETH_BYTES 2000000
-#define VETH_ADDR 0x0a070001	/* 10.7.0.1, and the next one */
 
 struct veth_test {
 	struct test_sockmap_recv *skel;
-	struct nl_ns ns, peer_ns;
+	struct veth_pair veth;
 	int map;
 	int sk;			/* in slot 0: its peer sends over veth */
 	int peer;
@@ -98,81 +91,10 @@ static void veth_transfer(struct veth_test *t, int reader)
 	ASSERT_EQ(same, t->wanted_len, "bytes as they were sent");
 }
 
-static int veth_addr(const struct nl_ns *ns, int ifindex, __u32 addr)
-{
-	struct ifaddrmsg ifa = {
-		.ifa_family = AF_INET,
-		.ifa_prefixlen = 24,
-		.ifa_index = ifindex,
-	};
-	struct nl_req r;
-
-	addr = htonl(addr);
-	nl_start(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &ifa, sizeof(ifa));
-	nl_attr(&r, IFA_LOCAL, &addr, sizeof(addr));
-	return nl_talk(ns->nl, &r, NULL, NULL);
-}
-
-static int veth_ethtool(const char *name, __u32 cmd, __u32 value)
-{
-	struct ethtool_value v = { .cmd = cmd, .data = value };
-	struct ifreq ifr = { .ifr_data = (void *)&v };
-	int fd = socket(AF_INET, SOCK_DGRAM, 0), ret;
-
-	strcpy(ifr.ifr_name, name);
-	ret = ioctl(fd, SIOCETHTOOL, &ifr) ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
-/* One packet a segment: the receiver's GRO puts them together again. */
-static int veth_up(const struct nl_ns *ns, const char *name, __u32 addr)
-{
-	int ifindex = nl_link_index(ns, name), here = nl_enter(ns), ret;
-
-	if (ifindex < 0 || here < 0)
-		return -ENODEV;
-	ret = veth_ethtool(name, ETHTOOL_STSO, 0) ?:
-	      veth_ethtool(name, ETHTOOL_SGSO, 0) ?:
-	      veth_ethtool(name, ETHTOOL_SGRO, 1) ?:
-	      veth_addr(ns, ifindex, addr) ?:
-	      nl_link_up(ns, ifindex, true);
-	nl_leave(here);
-	return ret;
-}
-
-/* A connection over veth, and one over loopback, both in the namespace of the first */
-static bool veth_connect(struct veth_test *t)
-{
-	struct sockaddr_storage addr = {};
-	struct sockaddr_in *in = (void *)&addr;
-	socklen_t len = sizeof(*in);
-	int fd, here = nl_enter(&t->ns), peer_here, err;
-	bool ok;
-
-	if (!ASSERT_OK_FD(here, "enter"))
-		return false;
-	in->sin_family = AF_INET;
-	in->sin_addr.s_addr = htonl(VETH_ADDR);
-	fd = xsocket(AF_INET, SOCK_STREAM, 0);
-	ok = !create_pair(AF_INET, SOCK_STREAM, &t->other_peer, &t->other) &&
-	     !xbind(fd, sockaddr(&addr), len) && !xlisten(fd, 1) &&
-	     !xgetsockname(fd, sockaddr(&addr), &len);
-	peer_here = nl_enter(&t->peer_ns);
-	t->peer = xsocket(AF_INET, SOCK_STREAM, 0);
-	err = ok ? connect(t->peer, sockaddr(&addr), len) : 0;
-	nl_leave(peer_here);
-	if (ok && ASSERT_OK(err, "connect"))
-		t->sk = accept_timeout(fd, NULL, NULL, IO_TIMEOUT_SEC);
-	close(fd);
-	nl_leave(here);
-	return ASSERT_OK_FD(t->sk, "accept");
-}
-
 static bool veth_setup(struct veth_test *t, bool changes)
 {
 	struct bpf_program *verdict;
-	int lo, err;
+	int here;
 
 	memset(t, 0, sizeof(*t));
 	t->sk = -1;
@@ -180,20 +102,15 @@ static bool veth_setup(struct veth_test *t, bool changes)
 	t->other = -1;
 	t->other_peer = -1;
 	t->skel = test_sockmap_recv__open_and_load();
-	if (!ASSERT_OK_PTR(t->skel, "open_and_load") ||
-	    !ASSERT_OK(nl_ns_new(&t->ns), "namespace") ||
-	    !ASSERT_OK(nl_ns_new(&t->peer_ns), "namespace"))
+	if (!ASSERT_OK_PTR(t->skel, "open_and_load") || !veth_pair_new(&t->veth) ||
+	    !veth_pair_connect(&t->veth, &t->sk, &t->peer))
 		return false;
-	lo = nl_link_index(&t->ns, "lo");
-	err = nl_veth_new(&t->ns, "veth0", &t->peer_ns, "veth1");
-	if (err == -EOPNOTSUPP) {
-		test__skip();
+	here = nl_enter(&t->veth.ns);
+	if (!ASSERT_OK_FD(here, "enter"))
 		return false;
-	}
-	if (!ASSERT_OK(nl_link_up(&t->ns, lo, true), "lo") || !ASSERT_OK(err, "veth") ||
-	    !ASSERT_OK(veth_up(&t->ns, "veth0", VETH_ADDR), "veth0") ||
-	    !ASSERT_OK(veth_up(&t->peer_ns, "veth1", VETH_ADDR + 1), "veth1") ||
-	    !veth_connect(t))
+	create_pair(AF_INET, SOCK_STREAM, &t->other_peer, &t->other);
+	nl_leave(here);
+	if (!ASSERT_OK_FD(t->other, "pair"))
 		return false;
 	t->map = bpf_map__fd(t->skel->maps.sock_map);
 	verdict = changes ? t->skel->progs.prog_verdict_changes : t->skel->progs.prog_verdict;
@@ -213,10 +130,7 @@ static void veth_cleanup(struct veth_test *t)
 	for (i = 0; i < ARRAY_SIZE(fds); i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
-	if (t->peer_ns.fd > 0)
-		nl_ns_close(&t->peer_ns);
-	if (t->ns.fd > 0)
-		nl_ns_close(&t->ns);
+	veth_pair_close(&t->veth);
 	test_sockmap_recv__destroy(t->skel);
 }
 

@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 #include "sockmap_records.h"
 
+/* as in sockmap_recv.h */
+#define GROW 8
+#define CUT 3
+#define WROTE 256
+
+__u8 wrote[WROTE];	/* prog_verdict_writes to which of the last records? */
+
 static __always_inline int judge(struct __sk_buff *skb, char action)
 {
 	judged++;
 
 	switch (action) {
 	case 'P':
+	case 'W':
 		return SK_PASS;
 	case 'R':
 		return bpf_sk_redirect_map(skb, &sock_map, 1, BPF_F_INGRESS);
 	case 'T':
 		return bpf_sk_redirect_map(skb, &sock_map, 1, 0);
 	case 'I':
+	case 'Q':
 		return bpf_sk_redirect_map(skb, &sock_map, 0, BPF_F_INGRESS);
 	}
 	return SK_DROP;
@@ -40,19 +49,62 @@ int prog_verdict_twin(struct __sk_buff *skb)
 	return judge(skb, action_of(skb));
 }
 
+/* It writes to the record where it is, if that byte is there in one piece with the first. */
+SEC("sk_skb/stream_verdict")
+int prog_verdict_writes(struct __sk_buff *skb)
+{
+	void *data_end = (void *)(long)skb->data_end;
+	__u8 *data = (void *)(long)skb->data;
+	char action = action_of(skb);
+	bool here = action == 'W' && (void *)(data + CUT + 1) <= data_end;
+
+	if (action == 'W' && (void *)(data + CUT + 1) <= data_end)
+		data[CUT] = ~data[CUT];
+	wrote[judged % WROTE] = here;
+	return judge(skb, action);
+}
+
+static __always_inline int invert(struct __sk_buff *skb, __u32 off)
+{
+	__u8 byte;
+
+	if (bpf_skb_load_bytes(skb, off, &byte, sizeof(byte)))
+		return -1;
+	byte = ~byte;
+	return bpf_skb_store_bytes(skb, off, &byte, sizeof(byte), 0);
+}
+
+static __always_inline int change(struct __sk_buff *skb, char action)
+{
+	switch (action) {
+	case 'G':
+		return bpf_skb_adjust_room(skb, GROW, 0, 0);
+	case 'C':
+		return bpf_skb_adjust_room(skb, -CUT, 0, 0);
+	case 'H':
+		return bpf_skb_change_head(skb, GROW, 0);
+	case 'X':
+		return bpf_skb_change_tail(skb, skb->len + GROW, 0);
+	case 'Y':
+		return bpf_skb_change_tail(skb, skb->len - CUT, 0);
+	case 'N':
+		return bpf_skb_change_tail(skb, 0, 0);
+	case 'W':
+		return invert(skb, CUT) ?: invert(skb, skb->len - 1);
+	}
+	return 1;
+}
+
 /* It can change the record, or its place in memory alone. */
 SEC("sk_skb/stream_verdict")
 int prog_verdict_changes(struct __sk_buff *skb)
 {
 	char action = action_of(skb);
+	int ret = change(skb, action);
 
-	switch (action) {
-	case 'G':
+	if (ret <= 0) {
 		judged++;
-		return bpf_skb_adjust_room(skb, 8, 0, 0) ? SK_DROP : SK_PASS;
-	case 'C':
-		judged++;
-		return bpf_skb_adjust_room(skb, -3, 0, 0) ? SK_DROP : SK_PASS;
+		return ret ? SK_DROP : SK_PASS;
 	}
 	bpf_skb_pull_data(skb, skb->len / 2);
 	return judge(skb, action);
@@ -73,6 +125,16 @@ int prog_sockops(struct bpf_sock_ops *skops)
 	if (skops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
 		bpf_sock_map_update(skops, &sock_map, &slot, BPF_ANY);
 	return 1;
+}
+
+SEC("sk_msg")
+int prog_msg_insert(struct sk_msg_md *msg)
+{
+	char *data = msg->data;
+
+	if ((void *)(data + 3) > msg->data_end || data[2] != 'J')
+		return SK_PASS;
+	return bpf_msg_redirect_map(msg, &sock_map, 0, BPF_F_INGRESS);
 }
 
 SEC("sk_msg")
