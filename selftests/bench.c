@@ -217,17 +217,6 @@ static void time_records(const char *name, int peer, int sk, const struct load *
 	       load->together > 1 ? " in tens" : "", name, (now() - t) / RECORDS);
 }
 
-/* On a host where there has been no sockmap and no link of a socket so far */
-static void bench_untouched(const struct load *load)
-{
-	int sk, peer;
-
-	connect_pair(&sk, &peer);
-	time_records("plain, no sockmap yet", peer, sk, load);
-	close(sk);
-	close(peer);
-}
-
 static void bench_records(struct way *w, const struct load *load)
 {
 	int sk, peer;
@@ -653,16 +642,14 @@ int main(void)
 	};
 	int i, j;
 
-	/* The machine has just booted. */
-	sleep(3);
-	for (j = 0; j < ARRAY_SIZE(loads); j++)
-		bench_untouched(&loads[j]);
 	skel = test_sockmap_recv__open_and_load();
 	msg_skel = bench_msg__open_and_load();
 	if (!skel || !msg_skel)
 		die("loading programs");
 	allow_sockets();
 	make_links();
+	/* The machine has just booted. */
+	sleep(3);
 	for (j = 0; j < ARRAY_SIZE(loads); j++)
 		for (i = 0; i < ARRAY_SIZE(ways); i++)
 			bench_records(&ways[i], &loads[j]);
