@@ -15,24 +15,28 @@
 TESTS=/nginx-tests
 MODULES=/usr/lib/nginx/modules
 
-# The modules that open no sockets are left out: nginx would load them for each file.
+# Without the modules that open no sockets: nginx would load them for each file, and
+# the tests look into what nginx -V says.
 make_nginx()
 {
-	cat >"$DIR/nginx" <<-'END'
+	/usr/sbin/nginx -V 2>&1 |
+		sed -E 's/--with-\w+_(geoip|image_filter|perl|xslt)_module=dynamic//g' >"$DIR/version"
+	cat >"$DIR/nginx" <<-END
 		#!/bin/sh
-		case $1 in
-		-V) /usr/sbin/nginx -V 2>&1 | sed -E 's/--with-\w+_(geoip|image_filter|perl|xslt)_module=dynamic//g' >&2 ;;
-		*) exec /usr/sbin/nginx "$@" ;;
+		case \$1 in
+		-V) cat $DIR/version >&2 ;;
+		*) exec /usr/sbin/nginx "\$@" ;;
 		esac
 	END
-	chmod +x "$DIR/nginx"
+	chmod 755 "$DIR" "$DIR/nginx"
 }
 
-# nginx's workers give up root.
-make_users()
+# As root, nginx's workers would not be who the tests are.
+make_user()
 {
 	echo nobody:x:65534:65534:nobody:/:/bin/sh >>/etc/passwd
 	echo nogroup:x:65534: >>/etc/group
+	chmod 1777 /tmp
 }
 
 start_programs()
@@ -76,24 +80,24 @@ run_file()
 {
 	local began=$SECONDS status=0 said
 
-	timeout -k 10 "$LIMIT" perl "$1" >"$DIR/$1.tap" 2>"$DIR/$1.err" || status=$?
+	timeout -k 10 "$LIMIT" setpriv --reuid nobody --regid nogroup --clear-groups \
+		perl "$1" >"$DIR/$1.tap" 2>"$DIR/$1.err" || status=$?
 	said=$(summary "$1" "$status" $((SECONDS - began)) <"$DIR/$1.tap"
-	       [ "$status" = 0 ] || head -n 40 "$DIR/$1.err" | sed "s/^/# $1: /")
+	       [ "$status" = 0 ] || head -n 30 "$DIR/$1.err" | sed "s/^/# $1: /")
 	echo "$said"
 	rm -rf "$DIR/$1".*
 }
 
 run_files()
 {
-	local file running=0
+	local file pids=()
 
 	for file; do
-		if [ $((running++)) -ge "$JOBS" ]; then
-			wait -n
-		fi
-		run_file "$file" &
+		[ "${#pids[@]}" -lt "$JOBS" ] || wait -n
+		run_file "$file" </dev/null &
+		pids+=($!)
 	done
-	wait $(jobs -p | grep -vx "${programs:-none}")
+	wait "${pids[@]}"
 }
 
 MODE=$1 JOBS=$2 LIMIT=$3
@@ -101,10 +105,11 @@ shift 3
 DIR=$(mktemp -d)
 programs=''
 export TEST_NGINX_BINARY=$DIR/nginx TEST_NGINX_MODULES=$MODULES TEST_NGINX_UNSAFE=1
-export PERL5LIB=/usr/share/perl5:$(echo /usr/lib/*/perl5/5.*)
+PERL5LIB=/usr/share/perl5:$(echo /usr/lib/*/perl5/5.*)
+export PERL5LIB
 
 make_nginx
-make_users
+make_user
 cd "$TESTS" || exit
 if [ "$MODE" != plain ] && ! start_programs "$MODE"; then
 	echo "the programs cannot be put on TCP connections" >&2
