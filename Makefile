@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test matrix compare fuzz attack bench example tree series sync check mbox kernel image selftests
+.PHONY: help deps vmtest test matrix compare fuzz attack bench example compliance tree series sync check mbox kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +47,12 @@ bench: deps
 #: make example   a policy for HTTP requests on an nginx that runs, with curl, in a VM
 example: deps
 	@scripts/example "$(TREE)" "$(ARCH)"
+
+#: make compliance NGINX_TESTS=/path/to/nginx-tests   nginx's own tests in a VM, plain
+#:                and with programs on every TCP connection: no file may end worse;
+#:                NGINX_FILES='proxy*.t mail*.t' others than the default, or all
+compliance: deps
+	@scripts/compliance "$(TREE)" "$(ARCH)"
 
 #: make tree      a git tree with the series on it, to work in; prints its path
 #: make series    export the tree's commits to patches/
@@ -93,7 +99,8 @@ deps:
 #: DEBUG=1   KASAN, lockdep and the like; DEBUG=kcsan: data races
 #: TESTS=    only these tests, as test_progs -t takes them
 #: TIME=     what vmtest may take, in seconds with KVM (300)
-#: IMAGE=    run on this kernel image, build none (vmtest, fuzz, attack, example)
+#: IMAGE=    run on this kernel image, build none (vmtest, fuzz, attack, example,
+#:           compliance)
 #: ACCEL=    tcg, mttcg or kvm (default: KVM where an image was seen to boot with it)
 #: FROM=     debian, git or tarball: where a tree is taken from; with UPDATE=1 if
 #:           it is there already

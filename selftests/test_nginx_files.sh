@@ -1,0 +1,119 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Files of nginx's own tests, with or without programs on every TCP connection:
+# what scripts/compliance runs in the VM.
+#
+#	test_nginx_files.sh plain|verdict|parser|msg JOBS SECONDS FILE...
+#
+# JOBS files are run at the same time, each for SECONDS at most. The tests are in
+# /nginx-tests, the programs' own program is /all_tcp. Prints for each file
+#
+#	file NAME STATUS OK NOT-OK SKIPPED SECONDS REASON-FOR-SKIPPING-ALL
+#
+# and what of it is not ok, then "programs" and what all_tcp has counted.
+
+TESTS=/nginx-tests
+MODULES=/usr/lib/nginx/modules
+
+# Without the modules that open no sockets: nginx would load them for each file, and
+# the tests look into what nginx -V says.
+make_nginx()
+{
+	/usr/sbin/nginx -V 2>&1 |
+		sed -E 's/--with-\w+_(geoip|image_filter|perl|xslt)_module=dynamic//g' >"$DIR/version"
+	cat >"$DIR/nginx" <<-END
+		#!/bin/sh
+		case \$1 in
+		-V) cat $DIR/version >&2 ;;
+		*) exec /usr/sbin/nginx "\$@" ;;
+		esac
+	END
+	chmod 755 "$DIR" "$DIR/nginx"
+}
+
+# As root, nginx's workers would not be who the tests are.
+make_user()
+{
+	echo nobody:x:65534:65534:nobody:/:/bin/sh >>/etc/passwd
+	echo nogroup:x:65534: >>/etc/group
+	chmod 1777 /tmp
+}
+
+start_programs()
+{
+	local ready
+
+	mkfifo "$DIR/said"
+	/all_tcp "$1" >"$DIR/said" &
+	programs=$!
+	exec 4<"$DIR/said"
+	read -r ready <&4
+	[ "$ready" = ready ]
+}
+
+stop_programs()
+{
+	local counts
+
+	kill "$programs"
+	read -r counts <&4
+	echo "programs $counts"
+}
+
+# summary NAME STATUS SECONDS: of the TAP at standard input
+summary()
+{
+	awk -v name="$1" -v status="$2" -v seconds="$3" '
+		/^1\.\.0 # SKIP/ { why = $0; sub(/^1\.\.0 # SKIP */, "", why) }
+		/^(not )?ok .*# (TODO|skip)/ { skipped++; next }
+		/^ok / { ok++ }
+		/^not ok / { not_ok++; wrong[not_ok] = $0 }
+		END {
+			print "file", name, status, ok + 0, not_ok + 0, skipped + 0, seconds, why
+			for (i = 1; i <= not_ok; i++)
+				print "# " name ": " wrong[i]
+		}'
+}
+
+# One write for each file: several are run at the same time.
+run_file()
+{
+	local began=$SECONDS status=0 said
+
+	timeout -k 10 "$LIMIT" setpriv --reuid nobody --regid nogroup --clear-groups \
+		perl "$1" >"$DIR/$1.tap" 2>"$DIR/$1.err" || status=$?
+	said=$(summary "$1" "$status" $((SECONDS - began)) <"$DIR/$1.tap"
+	       [ "$status" = 0 ] || head -n 30 "$DIR/$1.err" | sed "s/^/# $1: /")
+	echo "$said"
+	rm -rf "$DIR/$1".*
+}
+
+run_files()
+{
+	local file pids=()
+
+	for file; do
+		[ "${#pids[@]}" -lt "$JOBS" ] || wait -n
+		run_file "$file" </dev/null &
+		pids+=($!)
+	done
+	wait "${pids[@]}"
+}
+
+MODE=$1 JOBS=$2 LIMIT=$3
+shift 3
+DIR=$(mktemp -d)
+programs=''
+export TEST_NGINX_BINARY=$DIR/nginx TEST_NGINX_MODULES=$MODULES TEST_NGINX_UNSAFE=1
+PERL5LIB=/usr/share/perl5:$(echo /usr/lib/*/perl5/5.*)
+export PERL5LIB
+
+make_nginx
+make_user
+cd "$TESTS" || exit
+if [ "$MODE" != plain ] && ! start_programs "$MODE"; then
+	echo "the programs cannot be put on TCP connections" >&2
+	exit 1
+fi
+run_files "$@"
+[ -z "$programs" ] || stop_programs
