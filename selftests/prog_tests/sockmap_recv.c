@@ -11,7 +11,7 @@
 #include "sockmap_recv.h"
 
 #define RACE_MS 200
-#define RACE_ROUNDS 500	/* at least: the machine may be slow */
+#define RACE_ROUNDS 40	/* at least: each time, the attacker has an even chance */
 #define RACE_RECORD 5000
 #define RACE_VETH_MSS 200	/* over veth, it comes with a list of skbs */
 #define RING_RECORD 3000
