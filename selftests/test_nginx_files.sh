@@ -104,7 +104,7 @@ MODE=$1 JOBS=$2 LIMIT=$3
 shift 3
 DIR=$(mktemp -d)
 programs=''
-export TEST_NGINX_BINARY=$DIR/nginx TEST_NGINX_MODULES=$MODULES TEST_NGINX_UNSAFE=1
+export TEST_NGINX_BINARY=$DIR/nginx TEST_NGINX_MODULES=$MODULES
 PERL5LIB=/usr/share/perl5:$(echo /usr/lib/*/perl5/5.*)
 export PERL5LIB
 
