@@ -123,6 +123,22 @@ aside()
 	ASIDE+=("$scratch")
 }
 
+# host_packages NAME PACKAGE...: sets unpacked to a folder with these packages of the
+# suite that this machine has, whose libraries their programs use
+host_packages()
+{
+	local suite arch packages=("${@:2}")
+
+	suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+	arch=$(dpkg --print-architecture)
+	unpacked=$CACHE/$1/$suite-$arch-$(sha <(printf '%s ' "${packages[@]}"))
+	[[ ! -d $unpacked ]] || return 0
+	step "fetching Debian's ${packages[*]}"
+	aside "$unpacked"
+	"$TOP/scripts/apt" unpack "$scratch" "$suite" "${packages[@]/%/:$arch}"
+	mv "$scratch" "$unpacked"
+}
+
 # descendants PID: adds to KIDS the processes that PID has begun, and so on
 descendants()
 {
