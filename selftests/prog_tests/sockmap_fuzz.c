@@ -612,18 +612,11 @@ static void fuzz_for(int seconds, __u64 nr)
 static void fuzz_over_veth(int seconds, __u64 nr)
 {
 	struct veth_pair veth;
-	int here = -1;
+	int here = enter_veth(&recv_test, &veth, VETH_MSS);
 
-	if (veth_pair_new(&veth))
-		here = nl_enter(&veth.ns);
-	if (here >= 0) {
-		veth.mss = VETH_MSS;
-		recv_test.veth = &veth;
+	if (here >= 0)
 		fuzz_for(seconds, nr);
-		recv_test.veth = NULL;
-		nl_leave(here);
-	}
-	veth_pair_close(&veth);
+	leave_veth(&recv_test, &veth, here);
 }
 
 void test_sockmap_fuzz(void)

@@ -1998,18 +1998,11 @@ out:
 static void run_over_veth(int i, bool direct)
 {
 	struct veth_pair veth;
-	int here = -1;
+	int here = enter_veth(&recv_test, &veth, RACE_VETH_MSS);
 
-	if (veth_pair_new(&veth))
-		here = nl_enter(&veth.ns);
-	if (here >= 0) {
-		veth.mss = RACE_VETH_MSS;
-		recv_test.veth = &veth;
+	if (here >= 0)
 		run_once(i, AF_INET, direct);
-		recv_test.veth = NULL;
-		nl_leave(here);
-	}
-	veth_pair_close(&veth);
+	leave_veth(&recv_test, &veth, here);
 }
 
 static void run_test(int i, int family, bool direct)

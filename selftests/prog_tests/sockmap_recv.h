@@ -1305,6 +1305,26 @@ static void no_sockets(struct recv_test *s)
 	s->senders = -1;
 }
 
+/* The sockets of @s are to be connected over veth. Return: what leave_veth() is given,
+ * below 0 if there is none.
+ */
+static int enter_veth(struct recv_test *s, struct veth_pair *veth, int mss)
+{
+	if (!veth_pair_new(veth))
+		return -1;
+	veth->mss = mss;
+	s->veth = veth;
+	return nl_enter(&veth->ns);
+}
+
+static void leave_veth(struct recv_test *s, struct veth_pair *veth, int here)
+{
+	s->veth = NULL;
+	if (here >= 0)
+		nl_leave(here);
+	veth_pair_close(veth);
+}
+
 static bool connect_sockets(struct recv_test *s)
 {
 	if (s->veth)

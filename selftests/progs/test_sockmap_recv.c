@@ -56,10 +56,12 @@ int prog_verdict_writes(struct __sk_buff *skb)
 	void *data_end = (void *)(long)skb->data_end;
 	__u8 *data = (void *)(long)skb->data;
 	char action = action_of(skb);
-	bool here = action == 'W' && (void *)(data + CUT + 1) <= data_end;
+	bool here = false;
 
-	if (action == 'W' && (void *)(data + CUT + 1) <= data_end)
+	if (action == 'W' && (void *)(data + CUT + 1) <= data_end) {
 		data[CUT] = ~data[CUT];
+		here = true;
+	}
 	wrote[judged % WROTE] = here;
 	return judge(skb, action);
 }
