@@ -651,6 +651,70 @@ static void redirect_cork_then_pass(struct msg_test *t)
 	receive_these(t, t->peer, data, sizeof(data));
 }
 
+/* No more comes to go with what is corked: @arrives of it, as the program says when it is
+ * asked again.
+ */
+static void cork_end(struct msg_test *t, const char *scripts, int redirect, bool closes,
+		     int arrives)
+{
+	char data[100], got[sizeof(data) + 1];
+	int n, len = 0;
+
+	t->skel->bss->redirect = redirect;
+	if (!set_scripts(t, scripts))
+		return;
+	payload(t, data, sizeof(data));
+	ASSERT_EQ(send(t->sk, data, sizeof(data), 0), sizeof(data), "send");
+	if (closes) {
+		close(t->sk);
+		t->sk = -1;
+	} else {
+		ASSERT_OK(shutdown(t->sk, SHUT_WR), "shutdown");
+	}
+	do {
+		n = recv_timeout(receiver(t), got + len, sizeof(got) - len, 0, TIMEOUT_SEC);
+		len += n > 0 ? n : 0;
+	} while (n > 0 && len < arrives);
+	ASSERT_EQ(len, arrives, "received");
+	ASSERT_MEMEQ(got, data, arrives, "bytes as they should be");
+	ASSERT_EQ(recv_timeout(t->peer, got, 1, 0, TIMEOUT_SEC), 0, "end of file");
+}
+
+static void cork_shutdown(struct msg_test *t)
+{
+	cork_end(t, "c200;", 0, false, 100);
+}
+
+static void cork_close(struct msg_test *t)
+{
+	cork_end(t, "c200;", 0, true, 100);
+}
+
+static void cork_close_again(struct msg_test *t)
+{
+	cork_end(t, "c200; c300", 0, true, 100);
+}
+
+static void cork_close_apply(struct msg_test *t)
+{
+	cork_end(t, "c200; a10; c300", 0, true, 100);
+}
+
+static void cork_close_drop(struct msg_test *t)
+{
+	cork_end(t, "c200; d", 0, true, 0);
+}
+
+static void cork_close_redirect(struct msg_test *t)
+{
+	cork_end(t, "c200;", 1, true, 100);
+}
+
+static void cork_shutdown_ingress(struct msg_test *t)
+{
+	cork_end(t, "c200;", 2, false, 100);
+}
+
 /* What the program removes is not sent when the rest finds no room. */
 static void full_pop(struct msg_test *t)
 {
@@ -684,6 +748,13 @@ static const struct {
 	{ "partial_redirect",	partial_redirect },
 	{ "redirect_then_pass",	redirect_then_pass },
 	{ "redirect_cork_then_pass", redirect_cork_then_pass },
+	{ "cork_shutdown",	cork_shutdown },
+	{ "cork_close",		cork_close },
+	{ "cork_close_again",	cork_close_again },
+	{ "cork_close_apply",	cork_close_apply },
+	{ "cork_close_drop",	cork_close_drop },
+	{ "cork_close_redirect", cork_close_redirect },
+	{ "cork_shutdown_ingress", cork_shutdown_ingress },
 	{ "full_pop",		full_pop },
 	{ "drop_full",		drop_full },
 	{ "push_end_stale",	push_end_stale },

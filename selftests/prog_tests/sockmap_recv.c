@@ -54,6 +54,7 @@ static void window_drop(struct recv_test *s)
 #define FLOW_LEN 1000000	/* more than all buffers hold */
 #define FLOW_PIECE 1000		/* sent at once */
 #define FLOW_MS 300		/* none of it is taken for as long: held back */
+#define LATE_MS 1000		/* how long a record may take: more than a slow machine pauses */
 
 /* Records of one length, which FLOW_PIECE is a multiple of */
 struct flow {
@@ -133,25 +134,26 @@ static void small_buffers(struct recv_test *s)
 	}
 }
 
-/* Nobody reads what is sent, and the peer is held back. The record of which only half
- * has come is not late because of that.
- */
-static int flow_held_back(struct recv_test *s, const struct flow *f)
+/* Nobody reads what is sent, and the peer is held back. */
+static int flow_held_back(struct recv_test *s, const struct flow *f, int msec)
 {
 	int sent;
 
 	small_buffers(s);
-	wait_at_most(s->sk, FLOW_MS / 3);
-	sent = flow_until_full(s->peer, f, FLOW_MS);
-	wait_at_most(s->sk, 0);
+	sent = flow_until_full(s->peer, f, msec);
 	return ASSERT_LT(sent, FLOW_LEN, "sent before anything was read") ? sent : -1;
 }
 
-/* Then one reads from @reader, where the records go, and the peer goes on. */
+/* Then one reads from @reader, where the records go, and the peer goes on. The record of
+ * which only half has come is not late because of that.
+ */
 static bool flow(struct recv_test *s, const struct flow *f, int reader)
 {
-	int n, sent = flow_held_back(s, f), got = 0, total;
+	int n, sent, got = 0, total;
 
+	wait_at_most(s->sk, LATE_MS);
+	sent = flow_held_back(s, f, LATE_MS + FLOW_MS);
+	wait_at_most(s->sk, 0);
 	if (sent < 0)
 		return false;
 	total = sent / FLOW_PIECE * FLOW_PIECE + FLOW_LEN;
@@ -188,7 +190,7 @@ static void flow_pass(struct recv_test *s)
 /* Short records that nobody reads take little more memory than segments may. */
 static int flow_short(struct recv_test *s, const struct flow *f)
 {
-	int sent = flow_held_back(s, f);
+	int sent = flow_held_back(s, f, FLOW_MS);
 	__u32 mem[SK_MEMINFO_VARS] = {};
 	socklen_t len = sizeof(mem);
 
@@ -1822,6 +1824,11 @@ static const struct {
 	{ "mix_read_early",	"D50 P100 -50 R70 -50 T90 P100 D10 -100" },
 	{ "mix_half",		"P100 D1000/400 -100 /600 P200 R1000/1 /999 -200" },
 	{ "mix_half_unread",	"P100 P1000/400 -60 /600 -40 D500/499 /1 -1000" },
+
+	/* as long as the verdict leaves them; without a repair, to shorten one is a panic */
+	{ "changed",		"G100 -108 H100 -108 X100 -108 C100 -97 Y100 -97 P10 -10" },
+	{ "cut_to_nothing",	"G100 -108 N100 P10 -10 N60000 N3 P100 -100" },
+	{ "cut_to_nothing_verdict", "N100 P10 -10 N9000 P100 -100", .no_parser = true },
 
 	/* a stream goes on where it was left */
 	{ "unread_then_leave",	"P100 P100 -200 L U300 -300" },

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <stdbool.h>
 #include "sockmap_records.h"
 
 /* as in sockmap_recv.h */
