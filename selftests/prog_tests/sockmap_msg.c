@@ -13,6 +13,7 @@
  */
 #include <error.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 
 #include "test_progs.h"
 #include "sockmap_helpers.h"
@@ -715,6 +716,71 @@ static void cork_shutdown_ingress(struct msg_test *t)
 	cork_end(t, "c200;", 2, false, 100);
 }
 
+/* As much as there is room for, which the others may be told of. */
+static bool send_until_full(struct msg_test *t, unsigned int *sent)
+{
+	static char data[10000];
+	int n;
+
+	do {
+		t->sent = *sent;
+		payload(t, data, sizeof(data));
+		n = send(t->sk, data, sizeof(data), MSG_DONTWAIT);
+		if (n > 0)
+			*sent += n;
+	} while (n > 0 && *sent < PARTIAL_TOTAL);
+	return ASSERT_LT(*sent, PARTIAL_TOTAL, "sent before anything was read") &&
+	       ASSERT_EQ(errno, EAGAIN, "errno");
+}
+
+static void *send_rest(void *arg)
+{
+	struct msg_test *t = arg;
+	static char data[200000];
+
+	payload(t, data, sizeof(data));
+	return (void *)(long)send(t->sk, data, sizeof(data), 0);
+}
+
+/* The other socket is not read, so the sender has to wait: for poll(), and in send(). */
+static void ingress_full(struct msg_test *t)
+{
+	struct pollfd pfd = { .fd = t->sk, .events = POLLOUT };
+	unsigned int sent = 0, received = 0, pushed = 0;
+	int buf = 50000, tries = 0;
+	pthread_t thread;
+	void *ret;
+
+	t->skel->bss->redirect = 2;
+	if (!set_scripts(t, "") ||
+	    xsetsockopt(t->sk, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) ||
+	    xsetsockopt(t->other, SOL_SOCKET, SO_RCVBUF, &buf, sizeof(buf)) ||
+	    !send_until_full(t, &sent) ||
+	    !ASSERT_EQ(poll(&pfd, 1, 0), 0, "POLLOUT, full"))
+		return;
+	while (received < sent && tries++ < 200) {
+		if (!drain(t, t->other, &received, &pushed))
+			return;
+		usleep(1000);
+	}
+	if (!ASSERT_EQ(received, sent, "received") ||
+	    !ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "POLLOUT, empty") ||
+	    !send_until_full(t, &sent))
+		return;
+	t->sent = sent;
+	if (!ASSERT_OK(pthread_create(&thread, NULL, send_rest, t), "pthread_create"))
+		return;
+	for (tries = 0; received < sent + 200000 && tries < 500; tries++) {
+		if (!drain(t, t->other, &received, &pushed))
+			break;
+		usleep(10000);
+	}
+	ASSERT_EQ(received, sent + 200000, "received of both");
+	shutdown(t->sk, SHUT_WR);
+	pthread_join(thread, &ret);
+	ASSERT_EQ((long)ret, 200000, "send");
+}
+
 /* What the program removes is not sent when the rest finds no room. */
 static void full_pop(struct msg_test *t)
 {
@@ -755,6 +821,7 @@ static const struct {
 	{ "cork_close_drop",	cork_close_drop },
 	{ "cork_close_redirect", cork_close_redirect },
 	{ "cork_shutdown_ingress", cork_shutdown_ingress },
+	{ "ingress_full",	ingress_full },
 	{ "full_pop",		full_pop },
 	{ "drop_full",		drop_full },
 	{ "push_end_stale",	push_end_stale },
