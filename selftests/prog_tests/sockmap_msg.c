@@ -14,6 +14,7 @@
 #include <error.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/epoll.h>
 
 #include "test_progs.h"
 #include "sockmap_helpers.h"
@@ -652,6 +653,29 @@ static void redirect_cork_then_pass(struct msg_test *t)
 	receive_these(t, t->peer, data, sizeof(data));
 }
 
+static void receive_these(struct msg_test *t, int fd, const char *data, int len);
+
+/* Without its program, what is corked is sent as it is, before what comes next. */
+static void cork_leave(struct msg_test *t)
+{
+	char data[200];
+
+	if (!set_scripts(t, "c300;"))
+		return;
+	payload(t, data, sizeof(data));
+	ASSERT_EQ(send(t->sk, data, 100, 0), 100, "send");
+	ASSERT_OK(bpf_map_delete_elem(t->map, &u32(0)), "delete");
+	receive_these(t, t->peer, data, 100);
+
+	if (xbpf_map_update_elem(t->map, &u32(0), &u64(t->sk), BPF_NOEXIST))
+		return;
+	t->skel->bss->runs = 0;
+	ASSERT_EQ(send(t->sk, data, 100, 0), 100, "send");
+	ASSERT_OK(bpf_map_delete_elem(t->map, &u32(0)), "delete");
+	ASSERT_EQ(send(t->sk, data + 100, 100, 0), 100, "send");
+	receive_these(t, t->peer, data, 200);
+}
+
 /* No more comes to go with what is corked: @arrives of it, as the program says when it is
  * asked again.
  */
@@ -716,21 +740,31 @@ static void cork_shutdown_ingress(struct msg_test *t)
 	cork_end(t, "c200;", 2, false, 100);
 }
 
-/* As much as there is room for, which the others may be told of. */
+#define FULL_MS 100	/* no room for as long: nothing makes any */
+
+/* Send until there is no more room. If poll() says that there is, there is. */
 static bool send_until_full(struct msg_test *t, unsigned int *sent)
 {
+	struct pollfd pfd = { .fd = t->sk, .events = POLLOUT };
 	static char data[10000];
-	int n;
+	int n, room = 0;
 
-	do {
+	while (*sent < PARTIAL_TOTAL) {
 		t->sent = *sent;
 		payload(t, data, sizeof(data));
 		n = send(t->sk, data, sizeof(data), MSG_DONTWAIT);
-		if (n > 0)
+		if (n > 0) {
 			*sent += n;
-	} while (n > 0 && *sent < PARTIAL_TOTAL);
-	return ASSERT_LT(*sent, PARTIAL_TOTAL, "sent before anything was read") &&
-	       ASSERT_EQ(errno, EAGAIN, "errno");
+			room = 0;
+			continue;
+		}
+		if (!ASSERT_EQ(errno, EAGAIN, "errno") || !ASSERT_EQ(room, 0, "POLLOUT, full"))
+			return false;
+		room = poll(&pfd, 1, FULL_MS);
+		if (!room)
+			return true;
+	}
+	return ASSERT_LT(*sent, PARTIAL_TOTAL, "sent before anything was read");
 }
 
 static void *send_rest(void *arg)
@@ -742,24 +776,25 @@ static void *send_rest(void *arg)
 	return (void *)(long)send(t->sk, data, sizeof(data), 0);
 }
 
-/* The other socket is not read, so the sender has to wait: for poll(), and in send(). */
-static void ingress_full(struct msg_test *t)
+/* What is redirected is not read, so the sender has to wait: for poll(), and in send(). */
+static void redirect_waits(struct msg_test *t, int redirect)
 {
 	struct pollfd pfd = { .fd = t->sk, .events = POLLOUT };
 	unsigned int sent = 0, received = 0, pushed = 0;
-	int buf = 50000, tries = 0;
+	int buf = 50000, tries = 0, fd;
 	pthread_t thread;
 	void *ret;
 
-	t->skel->bss->redirect = 2;
+	t->skel->bss->redirect = redirect;
+	fd = receiver(t);
 	if (!set_scripts(t, "") ||
 	    xsetsockopt(t->sk, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) ||
-	    xsetsockopt(t->other, SOL_SOCKET, SO_RCVBUF, &buf, sizeof(buf)) ||
-	    !send_until_full(t, &sent) ||
-	    !ASSERT_EQ(poll(&pfd, 1, 0), 0, "POLLOUT, full"))
+	    xsetsockopt(t->other, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) ||
+	    xsetsockopt(fd, SOL_SOCKET, SO_RCVBUF, &buf, sizeof(buf)) ||
+	    !send_until_full(t, &sent))
 		return;
 	while (received < sent && tries++ < 200) {
-		if (!drain(t, t->other, &received, &pushed))
+		if (!drain(t, fd, &received, &pushed))
 			return;
 		usleep(1000);
 	}
@@ -771,7 +806,7 @@ static void ingress_full(struct msg_test *t)
 	if (!ASSERT_OK(pthread_create(&thread, NULL, send_rest, t), "pthread_create"))
 		return;
 	for (tries = 0; received < sent + 200000 && tries < 500; tries++) {
-		if (!drain(t, t->other, &received, &pushed))
+		if (!drain(t, fd, &received, &pushed))
 			break;
 		usleep(10000);
 	}
@@ -779,6 +814,41 @@ static void ingress_full(struct msg_test *t)
 	shutdown(t->sk, SHUT_WR);
 	pthread_join(thread, &ret);
 	ASSERT_EQ((long)ret, 200000, "send");
+}
+
+/* What others have to make room for holds up nobody who is not asked to wait for it. */
+static void redirect_waits_leave(struct msg_test *t)
+{
+	struct pollfd pfd = { .fd = t->sk, .events = POLLOUT };
+	int buf = 50000, epfd;
+	struct epoll_event ev = { .events = EPOLLOUT | EPOLLET };
+	unsigned int sent = 0;
+
+	t->skel->bss->redirect = 2;
+	epfd = epoll_create1(0);
+	if (!ASSERT_OK_FD(epfd, "epoll_create1"))
+		return;
+	if (set_scripts(t, "") &&
+	    !xsetsockopt(t->sk, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) &&
+	    !xsetsockopt(t->other, SOL_SOCKET, SO_RCVBUF, &buf, sizeof(buf)) &&
+	    send_until_full(t, &sent) &&
+	    ASSERT_OK(epoll_ctl(epfd, EPOLL_CTL_ADD, t->sk, &ev), "epoll_ctl") &&
+	    ASSERT_EQ(epoll_wait(epfd, &ev, 1, 0), 0, "EPOLLOUT, full")) {
+		ASSERT_OK(bpf_map_delete_elem(t->map, &u32(0)), "delete");
+		ASSERT_EQ(epoll_wait(epfd, &ev, 1, TIMEOUT_SEC * 1000), 1, "EPOLLOUT, left");
+		ASSERT_EQ(poll(&pfd, 1, 0), 1, "POLLOUT, left");
+	}
+	close(epfd);
+}
+
+static void redirect_egress_waits(struct msg_test *t)
+{
+	redirect_waits(t, 1);
+}
+
+static void redirect_ingress_waits(struct msg_test *t)
+{
+	redirect_waits(t, 2);
 }
 
 /* What the program removes is not sent when the rest finds no room. */
@@ -821,7 +891,10 @@ static const struct {
 	{ "cork_close_drop",	cork_close_drop },
 	{ "cork_close_redirect", cork_close_redirect },
 	{ "cork_shutdown_ingress", cork_shutdown_ingress },
-	{ "ingress_full",	ingress_full },
+	{ "cork_leave",		cork_leave },
+	{ "redirect_egress_waits", redirect_egress_waits },
+	{ "redirect_ingress_waits", redirect_ingress_waits },
+	{ "redirect_waits_leave", redirect_waits_leave },
 	{ "full_pop",		full_pop },
 	{ "drop_full",		drop_full },
 	{ "push_end_stale",	push_end_stale },
