@@ -332,6 +332,8 @@ static const struct {
 	const char *scripts;
 	const char *sends;
 	int redirect;
+	enum { GOES_ON, SHUTDOWN, CLOSE } end;	/* after 100 bytes */
+	int arrives;
 } cases[] = {
 	/* The ring has 17 elements at most. What is sent is one, each push in the
 	 * middle takes two more, any other push one.
@@ -377,12 +379,49 @@ static const struct {
 	{ "redirect_ingress_cork_apply", "c200; a150; ;", "100 100 10", 2 },
 	{ "redirect_pop_all",	"-0/100; ;", "100 20", 1 },
 	{ "redirect_ingress_pop_all", "-0/100; ;", "100 20", 2 },
+	/* The program says what becomes of what it has corked when no more comes. */
+	{ "cork_shutdown",	"c200;", .end = SHUTDOWN, .arrives = 100 },
+	{ "cork_close",		"c200;", .end = CLOSE, .arrives = 100 },
+	{ "cork_close_again",	"c200; c300", .end = CLOSE, .arrives = 100 },
+	{ "cork_close_apply",	"c200; a10; c300", .end = CLOSE, .arrives = 100 },
+	{ "cork_close_drop",	"c200; d", .end = CLOSE },
+	{ "cork_close_redirect", "c200;", .redirect = 1, .end = CLOSE, .arrives = 100 },
+	{ "cork_shutdown_ingress", "c200;", .redirect = 2, .end = SHUTDOWN, .arrives = 100 },
 };
+
+/* No more comes to go with what is corked: @arrives of it, as the program says when it is
+ * asked again.
+ */
+static void cork_end(struct msg_test *t, bool closes, int arrives)
+{
+	char data[100], got[sizeof(data) + 1];
+	int n, len = 0;
+
+	payload(t, data, sizeof(data));
+	ASSERT_EQ(send(t->sk, data, sizeof(data), 0), sizeof(data), "send");
+	if (closes) {
+		close(t->sk);
+		t->sk = -1;
+	} else {
+		ASSERT_OK(shutdown(t->sk, SHUT_WR), "shutdown");
+	}
+	do {
+		n = recv_timeout(receiver(t), got + len, sizeof(got) - len, 0, TIMEOUT_SEC);
+		len += n > 0 ? n : 0;
+	} while (n > 0 && len < arrives);
+	ASSERT_EQ(len, arrives, "received");
+	ASSERT_MEMEQ(got, data, arrives, "bytes as they should be");
+	ASSERT_EQ(recv_timeout(t->peer, got, 1, 0, TIMEOUT_SEC), 0, "end of file");
+}
 
 static void run_case(struct msg_test *t, int i)
 {
 	t->skel->bss->redirect = cases[i].redirect;
-	if (set_scripts(t, cases[i].scripts))
+	if (!set_scripts(t, cases[i].scripts))
+		return;
+	if (cases[i].end)
+		cork_end(t, cases[i].end == CLOSE, cases[i].arrives);
+	else
 		send_all(t, cases[i].sends);
 }
 
@@ -653,8 +692,6 @@ static void redirect_cork_then_pass(struct msg_test *t)
 	receive_these(t, t->peer, data, sizeof(data));
 }
 
-static void receive_these(struct msg_test *t, int fd, const char *data, int len);
-
 /* Without its program, what is corked is sent as it is, before what comes next. */
 static void cork_leave(struct msg_test *t)
 {
@@ -674,70 +711,6 @@ static void cork_leave(struct msg_test *t)
 	ASSERT_OK(bpf_map_delete_elem(t->map, &u32(0)), "delete");
 	ASSERT_EQ(send(t->sk, data + 100, 100, 0), 100, "send");
 	receive_these(t, t->peer, data, 200);
-}
-
-/* No more comes to go with what is corked: @arrives of it, as the program says when it is
- * asked again.
- */
-static void cork_end(struct msg_test *t, const char *scripts, int redirect, bool closes,
-		     int arrives)
-{
-	char data[100], got[sizeof(data) + 1];
-	int n, len = 0;
-
-	t->skel->bss->redirect = redirect;
-	if (!set_scripts(t, scripts))
-		return;
-	payload(t, data, sizeof(data));
-	ASSERT_EQ(send(t->sk, data, sizeof(data), 0), sizeof(data), "send");
-	if (closes) {
-		close(t->sk);
-		t->sk = -1;
-	} else {
-		ASSERT_OK(shutdown(t->sk, SHUT_WR), "shutdown");
-	}
-	do {
-		n = recv_timeout(receiver(t), got + len, sizeof(got) - len, 0, TIMEOUT_SEC);
-		len += n > 0 ? n : 0;
-	} while (n > 0 && len < arrives);
-	ASSERT_EQ(len, arrives, "received");
-	ASSERT_MEMEQ(got, data, arrives, "bytes as they should be");
-	ASSERT_EQ(recv_timeout(t->peer, got, 1, 0, TIMEOUT_SEC), 0, "end of file");
-}
-
-static void cork_shutdown(struct msg_test *t)
-{
-	cork_end(t, "c200;", 0, false, 100);
-}
-
-static void cork_close(struct msg_test *t)
-{
-	cork_end(t, "c200;", 0, true, 100);
-}
-
-static void cork_close_again(struct msg_test *t)
-{
-	cork_end(t, "c200; c300", 0, true, 100);
-}
-
-static void cork_close_apply(struct msg_test *t)
-{
-	cork_end(t, "c200; a10; c300", 0, true, 100);
-}
-
-static void cork_close_drop(struct msg_test *t)
-{
-	cork_end(t, "c200; d", 0, true, 0);
-}
-
-static void cork_close_redirect(struct msg_test *t)
-{
-	cork_end(t, "c200;", 1, true, 100);
-}
-
-static void cork_shutdown_ingress(struct msg_test *t)
-{
-	cork_end(t, "c200;", 2, false, 100);
 }
 
 #define FULL_MS 100	/* no room for as long: nothing makes any */
@@ -816,7 +789,7 @@ static void redirect_waits(struct msg_test *t, int redirect)
 	ASSERT_EQ((long)ret, 200000, "send");
 }
 
-/* What others have to make room for holds up nobody who is not asked to wait for it. */
+/* A sender that leaves the map does not wait for what it has redirected. */
 static void redirect_waits_leave(struct msg_test *t)
 {
 	struct pollfd pfd = { .fd = t->sk, .events = POLLOUT };
@@ -884,13 +857,6 @@ static const struct {
 	{ "partial_redirect",	partial_redirect },
 	{ "redirect_then_pass",	redirect_then_pass },
 	{ "redirect_cork_then_pass", redirect_cork_then_pass },
-	{ "cork_shutdown",	cork_shutdown },
-	{ "cork_close",		cork_close },
-	{ "cork_close_again",	cork_close_again },
-	{ "cork_close_apply",	cork_close_apply },
-	{ "cork_close_drop",	cork_close_drop },
-	{ "cork_close_redirect", cork_close_redirect },
-	{ "cork_shutdown_ingress", cork_shutdown_ingress },
 	{ "cork_leave",		cork_leave },
 	{ "redirect_egress_waits", redirect_egress_waits },
 	{ "redirect_ingress_waits", redirect_ingress_waits },
