@@ -7,6 +7,7 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 
 #include "sockmap_recv.h"
 
@@ -15,6 +16,8 @@
 #define RACE_RECORD 5000
 #define RACE_VETH_MSS 200	/* over veth, it comes with a list of skbs */
 #define RING_RECORD 3000
+#define BUSY_POLL_USEC 20000000	/* for longer than a test waits */
+#define BUSY_NS 20000000	/* who has had the CPU for as long in recv() does not sleep */
 #define COME_AND_GO 3000	/* more than there is stack for */
 
 static void run_steps(struct recv_test *s, const char *steps)
@@ -1752,6 +1755,119 @@ static void start_stamps(struct recv_test *s)
 	} while (!recv_stamped(s->sk, 100) && look_again(until));
 }
 
+/* The bytes read by io_uring, and in thousands whether it says that there are more, as it
+ * learns from msghdr.msg_get_inq
+ */
+static long recv_uring(int fd, int len, bool multishot)
+{
+	__u32 flags = 0;
+	__u8 buf[1000];
+	long n;
+
+	n = uring_read_flags(fd, buf, len, multishot, &flags);
+	return n + (flags & IORING_CQE_F_SOCK_NONEMPTY ? 1000 : 0);
+}
+
+static void ask_uring(struct recv_test *s, struct answers *a)
+{
+	record_comes(s, 500, 0);
+	answer(a, "io_uring of a part", recv_uring(s->sk, 100, false));
+	answer(a, "multishot of a part", recv_uring(s->sk, 100, true));
+	answer(a, "io_uring of the rest", recv_uring(s->sk, 300, false));
+	record_comes(s, 100, 0);
+	answer(a, "io_uring of all", recv_uring(s->sk, 100, false));
+	record_comes(s, 100, 0);
+	answer(a, "multishot of all", recv_uring(s->sk, 100, true));
+	record_comes(s, 100, 0);
+	shutdown(s->peer, SHUT_WR);
+	while (!(events_of(s->sk) & POLLRDHUP))
+		sched_yield();
+	answer(a, "io_uring before the end", recv_uring(s->sk, 100, false));
+	answer(a, "io_uring at the end", recv_uring(s->sk, 100, false));
+}
+
+/* Neither part of a record nor what was dropped is something to read. */
+static void uring_inq(struct recv_test *s)
+{
+	as_plain(s, true, ask_uring);
+	close_sockets(s);
+	if (!setup(s, s->family, true, s->direct, LOOKS))
+		return;
+	run_steps(s, "P100 P100/50");
+	ASSERT_EQ(recv_uring(s->sk, 50, false), 1050, "io_uring of a part");
+	ASSERT_EQ(recv_uring(s->sk, 50, false), 50, "io_uring, part of a record left");
+	s->unread_start += 100;
+	s->held -= 100;
+	run_steps(s, "/50 D100 P10/5");
+	ASSERT_EQ(recv_uring(s->sk, 100, true), 100, "multishot, nothing that can be read left");
+}
+
+struct busy_reader {
+	pthread_t thread;
+	int fd;
+	int ret;
+	long slept;
+	__u8 buf[100];
+};
+
+static void *read_busily(void *arg)
+{
+	struct rusage before, after;
+	struct busy_reader *r = arg;
+
+	getrusage(RUSAGE_THREAD, &before);
+	r->ret = recv(r->fd, r->buf, sizeof(r->buf), 0);
+	getrusage(RUSAGE_THREAD, &after);
+	r->slept = after.ru_nvcsw - before.ru_nvcsw;
+	return NULL;
+}
+
+/* It has been in recv() for so long, unless it sleeps there. */
+static void wait_until_busy(struct busy_reader *r)
+{
+	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
+	struct timespec used = {};
+	clockid_t clock;
+
+	if (!ASSERT_OK(pthread_getcpuclockid(r->thread, &clock), "clock"))
+		return;
+	do {
+		clock_gettime(clock, &used);
+	} while (!used.tv_sec && used.tv_nsec < BUSY_NS && look_again(until));
+}
+
+static void ask_busy(struct recv_test *s, struct answers *a)
+{
+	static struct busy_reader r;
+	int id = 0, usec = BUSY_POLL_USEC;
+	socklen_t len = sizeof(id);
+
+	record_comes(s, 100, 0);
+	answer(a, "recv()", recv(s->sk, r.buf, sizeof(r.buf), MSG_DONTWAIT));
+	xgetsockopt(s->sk, SOL_SOCKET, SO_INCOMING_NAPI_ID, &id, &len);
+	answer(a, "SO_INCOMING_NAPI_ID", id > 0);
+	ASSERT_GT(id, 0, "NAPI of the device");
+
+	xsetsockopt(s->sk, SOL_SOCKET, SO_BUSY_POLL, &usec, sizeof(usec));
+	r = (struct busy_reader){ .fd = s->sk };
+	if (!ASSERT_OK(pthread_create(&r.thread, NULL, read_busily, &r), "pthread_create"))
+		return;
+	wait_until_busy(&r);
+	new_record(s, 'P', 100);
+	send_part(s, s->peer, 100, 0);
+	pthread_join(r.thread, NULL);
+	answer(a, "recv() that polls", r.ret);
+	answer(a, "what it reads", memcmp(r.buf, s->rec, sizeof(r.buf)));
+	answer(a, "whether it slept", r.slept > 0);
+	ASSERT_EQ(r.slept, 0, "times that it slept");
+}
+
+/* Who waits for data in recv() polls the device. */
+static void busy_poll(struct recv_test *s)
+{
+	as_plain(s, true, ask_busy);
+}
+
 static void ask_passed(struct recv_test *s, struct answers *a)
 {
 	struct tcp_zerocopy_receive zc = { .length = 16384 };
@@ -1974,6 +2090,8 @@ static const struct {
 	{ "close_unread_left",	.run = close_unread_left },
 
 	{ "passed_as_plain",	.run = passed_as_plain },
+	{ "uring_inq",		.run = uring_inq },
+	{ "busy_poll",		.run = busy_poll, .v4 = true, .veth = true },
 
 	/* only what it sends is judged */
 	{ "msg_only_reads",	.run = msg_only_reads },

@@ -336,8 +336,8 @@ static int splice_read(int fd, void *buf, int len, int flags)
 	return n;
 }
 
-/* What was asked for last comes last. */
-static int uring_result(struct io_uring *ring, int requests)
+/* What was asked for last comes last. @flags: of its completion, or NULL */
+static int uring_result(struct io_uring *ring, int requests, __u32 *flags)
 {
 	struct io_uring_cqe *cqe;
 	int n = -EIO;
@@ -346,6 +346,8 @@ static int uring_result(struct io_uring *ring, int requests)
 		return n;
 	while (requests-- && !io_uring_wait_cqe(ring, &cqe)) {
 		n = cqe->res;
+		if (flags)
+			*flags = cqe->flags;
 		io_uring_cqe_seen(ring);
 	}
 	return n;
@@ -363,7 +365,7 @@ static void uring_exit(struct io_uring *ring)
 /* Multishot has one result each time there is data, for as long as there are buffers,
  * which is once.
  */
-static int uring_read(int fd, void *buf, int len, bool multishot)
+static int uring_read_flags(int fd, void *buf, int len, bool multishot, __u32 *flags)
 {
 	struct io_uring_sqe provide = {
 		.opcode = IORING_OP_PROVIDE_BUFFERS,
@@ -392,10 +394,15 @@ static int uring_read(int fd, void *buf, int len, bool multishot)
 		recv.len = len;
 	}
 	*io_uring_get_sqe(&ring) = recv;
-	n = uring_result(&ring, 1 + multishot);
+	n = uring_result(&ring, 1 + multishot, flags);
 	uring_exit(&ring);
 	errno = n < 0 ? -n : 0;
 	return n < 0 ? -1 : n;
+}
+
+static int uring_read(int fd, void *buf, int len, bool multishot)
+{
+	return uring_read_flags(fd, buf, len, multishot, NULL);
 }
 
 /* Of a socket whose data is judged, or was, nothing is mapped at @map, and nothing
