@@ -30,7 +30,8 @@ compare: deps
 	@scripts/in-tree "$(TREE)" compare "$(ARCH)"
 
 #: make fuzz      random sequences for TIME=60 seconds, from number SEED=1 on, with
-#:                STOCK, DEBUG, ARCH, IMAGE; LETTERS=brhwkldfgv as sockmap_fuzz.c says
+#:                STOCK, DEBUG, ARCH, IMAGE; LETTERS=brhwkldfgv as sockmap_fuzz.c says;
+#:                SEND=1 of what is sent, LETTERS=bnckadrmxzg, sockmap_send_fuzz.c
 fuzz: deps
 	@scripts/fuzz "$(TREE)" "$(ARCH)"
 

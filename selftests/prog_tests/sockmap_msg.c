@@ -26,6 +26,7 @@
 #define ANY 0x100	/* a byte that was pushed, but not written to */
 
 struct msg_test {
+	int family;
 	struct test_sockmap_msg *skel;
 	struct msg_script scripts[SCRIPTS];
 	int n_scripts;
@@ -219,6 +220,7 @@ static bool model_send(struct msg_test *t, const char *data, int len)
 static bool msg_setup(struct msg_test *t, int family)
 {
 	memset(t, 0, sizeof(*t));
+	t->family = family;
 	t->sk = -1;
 	t->peer = -1;
 	t->other = -1;
@@ -385,9 +387,19 @@ static const struct {
 	{ "cork_close_again",	"c200; c300", .end = CLOSE, .arrives = 100 },
 	{ "cork_close_apply",	"c200; a10; c300", .end = CLOSE, .arrives = 100 },
 	{ "cork_close_drop",	"c200; d", .end = CLOSE },
+	{ "cork_shutdown_drop",	"c200; d", .end = SHUTDOWN },
 	{ "cork_close_redirect", "c200;", .redirect = 1, .end = CLOSE, .arrives = 100 },
 	{ "cork_shutdown_ingress", "c200;", .redirect = 2, .end = SHUTDOWN, .arrives = 100 },
 };
+
+static int socket_error(int fd)
+{
+	int err = -1;
+	socklen_t len = sizeof(err);
+
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	return err;
+}
 
 /* No more comes to go with what is corked: @arrives of it, as the program says when it is
  * asked again.
@@ -412,6 +424,8 @@ static void cork_end(struct msg_test *t, bool closes, int arrives)
 	ASSERT_EQ(len, arrives, "received");
 	ASSERT_MEMEQ(got, data, arrives, "bytes as they should be");
 	ASSERT_EQ(recv_timeout(t->peer, got, 1, 0, TIMEOUT_SEC), 0, "end of file");
+	if (!closes)
+		ASSERT_EQ(socket_error(t->sk), arrives ? 0 : EACCES, "SO_ERROR");
 }
 
 static void run_case(struct msg_test *t, int i)
@@ -692,6 +706,21 @@ static void redirect_cork_then_pass(struct msg_test *t)
 	receive_these(t, t->peer, data, sizeof(data));
 }
 
+/* An error is one also for what earlier calls were told is sent. */
+static void redirect_cork_error(struct msg_test *t)
+{
+	char data[200];
+
+	t->skel->bss->redirect = 1;
+	if (!set_scripts(t, "c200;"))
+		return;
+	payload(t, data, sizeof(data));
+	ASSERT_EQ(send(t->sk, data, 100, 0), 100, "send");
+	ASSERT_OK(shutdown(t->other, SHUT_WR), "shutdown");
+	ASSERT_EQ(send(t->sk, data + 100, 100, MSG_NOSIGNAL), -1, "send");
+	ASSERT_EQ(errno, EPIPE, "errno");
+}
+
 /* Without its program, what is corked is sent as it is, before what comes next. */
 static void cork_leave(struct msg_test *t)
 {
@@ -824,6 +853,126 @@ static void redirect_ingress_waits(struct msg_test *t)
 	redirect_waits(t, 2);
 }
 
+#define CHARGED 4000000
+
+static long memory_current(int cgroup)
+{
+	int fd = openat(cgroup, "memory.current", O_RDONLY);
+	char buf[32] = "";
+
+	ASSERT_GT(read(fd, buf, sizeof(buf) - 1), 0, "memory.current");
+	close(fd);
+	return atol(buf);
+}
+
+/* The memory cgroup of the sender pays for what it has redirected, until that is read. */
+static void redirect_charged(struct msg_test *t)
+{
+	int n, family = t->family, small = 20000, large = 4 * CHARGED;
+	unsigned int received = 0, pushed = 0, sent = 0;
+	int cgroup = test__join_cgroup("/sockmap_msg");
+	static char data[10000];
+	long before;
+
+	if (!ASSERT_GE(cgroup, 0, "cgroup"))
+		return;
+	msg_cleanup(t);
+	if (!msg_setup(t, family) || !set_scripts(t, "") ||
+	    xsetsockopt(t->sk, SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof(large)) ||
+	    xsetsockopt(t->other, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)))
+		goto out;
+	t->skel->bss->redirect = 2;
+	before = memory_current(cgroup);
+	for (; sent < CHARGED; sent += n) {
+		payload(t, data, sizeof(data));
+		n = send(t->sk, data, sizeof(data), MSG_DONTWAIT);
+		if (!ASSERT_EQ(n, sizeof(data), "send"))
+			goto out;
+	}
+	ASSERT_GT(memory_current(cgroup), before + CHARGED, "charged");
+	while (received < sent && drain(t, t->other, &received, &pushed))
+		usleep(1000);
+	ASSERT_LT(memory_current(cgroup), before + CHARGED / 2, "charged when all is read");
+out:
+	close(cgroup);
+}
+
+#define TURN_LARGE 200000
+#define TURN_SMALL 100
+#define TURNS 50
+
+static void *send_large(void *arg)
+{
+	static char data[TURN_LARGE];
+	struct msg_test *t = arg;
+
+	memset(data, 'a', sizeof(data));
+	return (void *)(long)send(t->sk, data, sizeof(data), 0);
+}
+
+static void *send_small(void *arg)
+{
+	struct msg_test *t = arg;
+	char data[TURN_SMALL];
+	long i, sent = 0;
+
+	memset(data, 'b', sizeof(data));
+	for (i = 0; i < TURNS; i++)
+		sent += send(t->sk, data, sizeof(data), 0);
+	return (void *)sent;
+}
+
+#define TURN_TOTAL (TURN_LARGE + TURNS * TURN_SMALL)
+
+/* All is received as the program has seen it: @data, one message after the other. */
+static void check_log(struct msg_test *t, const char *data, int len)
+{
+	int run, i, off = 0;
+
+	if (!ASSERT_LT(t->skel->bss->runs, LOGGED, "runs"))
+		return;
+	for (run = 0; run < t->skel->bss->runs; run++) {
+		for (i = 0; i < t->skel->bss->log_sizes[run] && off < len; i++, off++)
+			if (!ASSERT_EQ(data[off], t->skel->bss->log_first[run], "byte"))
+				return;
+	}
+	ASSERT_EQ(off, len, "bytes that the program has seen");
+}
+
+/* A thread waits in the midst of its message, and another sends: what is received has
+ * the order of the verdicts.
+ */
+static void in_turn(struct msg_test *t)
+{
+	struct pollfd pfd = { .fd = t->peer, .events = POLLIN };
+	static char data[TURN_TOTAL];
+	pthread_t large, small;
+	int n, got, buf = 20000;
+	void *ret;
+
+	if (!set_scripts(t, "") ||
+	    xsetsockopt(t->sk, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) ||
+	    xsetsockopt(t->peer, SOL_SOCKET, SO_RCVBUF, &buf, sizeof(buf)) ||
+	    !ASSERT_OK(pthread_create(&large, NULL, send_large, t), "pthread_create"))
+		return;
+	ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "POLLIN");
+	ASSERT_EQ(send(t->sk, "b", 1, MSG_DONTWAIT), -1, "send");
+	ASSERT_EQ(errno, EAGAIN, "errno");
+	ASSERT_OK(pthread_create(&small, NULL, send_small, t), "pthread_create");
+	for (got = 0; got < TURN_TOTAL; got += n) {
+		n = recv_timeout(t->peer, data + got, TURN_TOTAL - got, 0, TIMEOUT_SEC);
+		if (!ASSERT_GT(n, 0, "recv")) {
+			shutdown(t->sk, SHUT_RDWR);
+			break;
+		}
+	}
+	pthread_join(large, &ret);
+	ASSERT_EQ((long)ret, TURN_LARGE, "send");
+	pthread_join(small, &ret);
+	ASSERT_EQ((long)ret, TURNS * TURN_SMALL, "send");
+	check_log(t, data, got);
+}
+
 /* What the program removes is not sent when the rest finds no room. */
 static void full_pop(struct msg_test *t)
 {
@@ -843,10 +992,66 @@ static void full_pop(struct msg_test *t)
 	ASSERT_EQ(errno, EAGAIN, "errno");
 }
 
+/* What the program has changed finds no room: it is asked about what is sent next, though
+ * it has applied its verdict to more.
+ */
+static void full_apply(struct msg_test *t)
+{
+	struct pollfd pfd = { .fd = t->sk, .events = POLLOUT };
+	unsigned int received = 0, pushed = 0;
+	static char data[20000];
+	int n, runs, buf = 4608;
+
+	if (!set_scripts(t, "a10000; +0/10 a10000;") ||
+	    xsetsockopt(t->sk, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)))
+		return;
+	payload(t, data, sizeof(data));
+	n = send(t->sk, data, 15000, MSG_DONTWAIT | MSG_EOR);
+	if (!ASSERT_EQ(n, 10000, "send") || !drain(t, t->peer, &received, &pushed))
+		return;
+	runs = t->skel->bss->runs;
+	ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "POLLOUT");
+	ASSERT_EQ(send(t->sk, data + n, 20, MSG_DONTWAIT), 20, "send");
+	ASSERT_EQ(t->skel->bss->runs, runs + 1, "runs");
+}
+
+/* Memory that cannot be read */
+static void unreadable(struct msg_test *t)
+{
+	if (!set_scripts(t, ""))
+		return;
+	ASSERT_EQ(send(t->sk, (void *)1, 100, 0), -1, "send");
+	ASSERT_EQ(errno, EFAULT, "errno");
+	send_one(t, 10);
+}
+
+/* What is sent fills the ring, to the last element: nothing else is merged with it, for
+ * another socket sends in between.
+ */
+static void cork_full_sent(struct msg_test *t)
+{
+	char data[100];
+	int i;
+
+	t->skel->bss->redirect = 0;
+	if (!set_scripts(t, "c1000"))
+		return;
+	payload(t, data, sizeof(data));
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(send(t->sk, data + i, 1, 0), 1, "send");
+		ASSERT_EQ(send(t->peer, "x", 1, 0), 1, "send");
+	}
+	ASSERT_OK(bpf_map_delete_elem(t->map, &u32(0)), "delete");
+	receive_these(t, t->peer, data, 20);
+}
+
 static const struct {
 	const char *name;
 	void (*run)(struct msg_test *t);
 } msg_tests[] = {
+	{ "unreadable",		unreadable },
+	{ "cork_full_sent",	cork_full_sent },
+	{ "full_apply",		full_apply },
 	{ "cork_full",		cork_full },
 	{ "partial_pass",	partial_pass },
 	{ "partial_start",	partial_start },
@@ -857,10 +1062,13 @@ static const struct {
 	{ "partial_redirect",	partial_redirect },
 	{ "redirect_then_pass",	redirect_then_pass },
 	{ "redirect_cork_then_pass", redirect_cork_then_pass },
+	{ "redirect_cork_error", redirect_cork_error },
 	{ "cork_leave",		cork_leave },
+	{ "in_turn",		in_turn },
 	{ "redirect_egress_waits", redirect_egress_waits },
 	{ "redirect_ingress_waits", redirect_ingress_waits },
 	{ "redirect_waits_leave", redirect_waits_leave },
+	{ "redirect_charged",	redirect_charged },
 	{ "full_pop",		full_pop },
 	{ "drop_full",		drop_full },
 	{ "push_end_stale",	push_end_stale },

@@ -23,6 +23,8 @@ int redirect;		/* 1: to the socket in slot 1, 2: to its ingress */
 int runs;
 int failed_ops;
 __u32 size_seen;	/* by the last run, before it did anything */
+__u32 log_sizes[LOGGED];
+__u8 log_first[LOGGED];
 
 /* What is pushed is whatever was in the page. */
 static void fill(struct sk_msg_md *msg, __u32 start, __u32 len, __u8 with)
@@ -70,6 +72,17 @@ static int apply_op(struct sk_msg_md *msg, const struct msg_op *op, __u8 with)
 	return err;
 }
 
+static void log_run(struct sk_msg_md *msg, __u32 run)
+{
+	__u8 *data = msg->data, *end = msg->data_end;
+
+	if (run >= LOGGED)
+		return;
+	log_sizes[run] = msg->size;
+	if (data + 1 <= end)
+		log_first[run] = *data;
+}
+
 SEC("sk_msg")
 int prog_msg(struct sk_msg_md *msg)
 {
@@ -80,6 +93,7 @@ int prog_msg(struct sk_msg_md *msg)
 	int i;
 
 	size_seen = msg->size;
+	log_run(msg, run);
 	if (run >= n_scripts)
 		run = n_scripts - 1;
 	script = bpf_map_lookup_elem(&scripts, &run);

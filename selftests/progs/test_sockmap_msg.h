@@ -7,6 +7,7 @@
 #define OPS		48
 #define FILL		4	/* bytes of what is pushed that the program writes */
 #define MSG_END		0xffffffff
+#define LOGGED		256	/* runs of which size and first byte are remembered */
 
 struct msg_op {
 	__u32 what;	/* '+' push, '-' pop, '=' pull, 'a'pply, 'c'ork, 'd'rop,
