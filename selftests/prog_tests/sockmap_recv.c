@@ -1722,6 +1722,126 @@ static void msg_only_events(struct recv_test *s)
 	as_plain(s, false, ask_events);
 }
 
+/* Another socket's sk_msg program redirects to this one, which has only one itself. */
+static bool redirect_msgs(struct recv_test *s, int *map)
+{
+	return judge_sent(s, map) && judge_sender(s) &&
+	       !xbpf_map_update_elem(s->map, &u32(0), &u64(s->sk), BPF_ANY);
+}
+
+/* @len bytes come, redirected ('J') or received ('P'). */
+static void come_by(struct recv_test *s, char how, int len)
+{
+	__u8 buf[300];
+
+	memset(buf, how, len);
+	xsend(how == 'J' ? s->other_peer : s->peer, buf, len, 0);
+}
+
+/* And who sleeps in recv() reads them, if it does within @msec, and goes on to sleep. */
+static void come_to(struct recv_test *s, struct reader *r, char how, int len, int msec)
+{
+	__u64 until = now_ms() + msec;
+	int slept = times_slept(r->tid);
+
+	come_by(s, how, len);
+	while ((times_slept(r->tid) == slept || is_awake(r->tid) || unread(s->sk) > 0) &&
+	       look_again(until))
+		;
+}
+
+/* What comes, in steps as "J100 P200", is read by one call. If it is to wait for all, it
+ * reads each at once; or else it may.
+ */
+static void reads_all(struct recv_test *s, const char *steps, int flags, const char *what)
+{
+	int msec = flags & MSG_WAITALL ? READ_TIMEOUT_SEC * 1000 : 100;
+	static struct reader r;
+	__u8 want[300];
+	char how;
+	int len, n, total = 0;
+
+	if (!start_reader(s, &r, sizeof(want), flags))
+		return;
+	for (; sscanf(steps, " %c%d%n", &how, &len, &n) == 2; steps += n) {
+		memset(want + total, how, len);
+		total += len;
+		if (steps[n])
+			come_to(s, &r, how, len, msec);
+		else
+			come_by(s, how, len);
+	}
+	if (reads(&r, total, what))
+		ASSERT_OK(memcmp(r.buf, want, total), "bytes in order");
+}
+
+/* recv(MSG_WAITALL) counts what is redirected, and what is received. */
+static void msg_only_wait_all(struct recv_test *s)
+{
+	static struct reader r;
+	int map = -1;
+
+	if (!step(s, "L") || !redirect_msgs(s, &map))
+		goto out;
+	reads_all(s, "J100 J200", MSG_WAITALL, "redirected");
+	reads_all(s, "J100 P200", MSG_WAITALL, "redirected, received");
+	reads_all(s, "P100 J200", MSG_WAITALL, "received, redirected");
+	reads_all(s, "J100 P100 J50 P50", MSG_WAITALL, "in turn");
+	if (!start_reader(s, &r, 300, MSG_WAITALL))
+		goto out;
+	come_to(s, &r, 'J', 100, READ_TIMEOUT_SEC * 1000);
+	shutdown(s->peer, SHUT_WR);
+	reads(&r, 100, "up to the end of file");
+	ASSERT_EQ(recv(s->sk, r.buf, 1, 0), 0, "end of file");
+out:
+	close(map);
+}
+
+/* So does SO_RCVLOWAT, in recv() and for poll(). */
+static void msg_only_lowat(struct recv_test *s)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+	int low = 150, map = -1, ep = epoll_create1(0);
+	__u64 until;
+	__u8 buf[300];
+
+	if (!ASSERT_OK_FD(ep, "epoll_create1") || !step(s, "L") || !redirect_msgs(s, &map))
+		goto out;
+	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
+	reads_all(s, "J100 J50", 0, "redirected");
+	reads_all(s, "J100 P50", 0, "redirected, received");
+
+	if (!ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, s->sk, &ev), "epoll_ctl"))
+		goto out;
+	come_by(s, 'J', 100);
+	until = now_ms() + READ_TIMEOUT_SEC * 1000;
+	while (unread(s->sk) < 100 && look_again(until))
+		;
+	ASSERT_EQ(events_of(s->sk), 0, "poll() for less than SO_RCVLOWAT");
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "event for less than SO_RCVLOWAT");
+	come_by(s, 'P', 50);
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, READ_TIMEOUT_SEC * 1000), 1, "event for as much");
+	ASSERT_EQ(events_of(s->sk), POLLIN, "poll() for as much");
+	ASSERT_EQ(recv(s->sk, buf, sizeof(buf), MSG_DONTWAIT), 150, "recv()");
+out:
+	close(map);
+	close(ep);
+}
+
+/* A thread sleeps in recv() when its socket becomes one that is redirected to. */
+static void msg_only_join(struct recv_test *s)
+{
+	static struct reader r;
+	int map = -1;
+
+	if (!step(s, "L") || !start_reader(s, &r, 100, 0))
+		return;
+	if (redirect_msgs(s, &map))
+		come_by(s, 'J', 100);
+	reads(&r, 100, "recv()");
+	close(map);
+}
+
 /* A record comes; what can be read of it does, when FIONREAD says all */
 static void record_comes(struct recv_test *s, int len, char how)
 {
@@ -2097,6 +2217,9 @@ static const struct {
 	{ "msg_only_reads",	.run = msg_only_reads },
 	{ "msg_only_waits",	.run = msg_only_waits },
 	{ "msg_only_events",	.run = msg_only_events },
+	{ "msg_only_wait_all",	.run = msg_only_wait_all },
+	{ "msg_only_lowat",	.run = msg_only_lowat },
+	{ "msg_only_join",	.run = msg_only_join },
 };
 
 /* Sequences of steps with IPv6 by a program that could change records: the kernel
