@@ -271,6 +271,11 @@ static bool take_step(struct send_fuzz *t, struct step *step)
 	case 'B':
 		setsockopt(t->sk, SOL_SOCKET, SO_SNDBUF, &step->n, sizeof(step->n));
 		break;
+	case 'x':
+		/* TCP itself sends what comes before that memory. */
+		if (!t->joined)
+			break;
+		fallthrough;
 	default:
 		ok = send_step(t, step);
 	}
