@@ -137,7 +137,7 @@ static bool notified(struct send_fuzz *t, bool all)
 				return true;
 			if (poll(&pfd, 1, HASTY_MS) == 1)
 				continue;
-			return fail(t, "notified of: %u of %u calls", t->zc_told, t->zc_calls);
+			return fail(t, "told of %u of %u calls", t->zc_told, t->zc_calls);
 		}
 		err = (void *)CMSG_DATA(CMSG_FIRSTHDR(&msg));
 		if (err->ee_origin != SO_EE_ORIGIN_ZEROCOPY || err->ee_info != t->zc_told ||
@@ -183,6 +183,12 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 	}
 	if (!ok)
 		return false;
+	/* What a program that was replaced had corked was dropped. */
+	if (t->ret < 0 && t->err == EACCES && t->late_error &&
+	    READ_ONCE(t->skel->bss->runs) == t->runs) {
+		t->late_error = false;
+		return send_step(t, step);
+	}
 	if (t->ret < 0 && t->err == EAGAIN && t->room)
 		return fail(t, "no room, where poll() says there is");
 	if (zerocopy(t, step) && t->ret > 0)
@@ -201,7 +207,7 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 static bool join(struct send_fuzz *t, int flags)
 {
 	if (bpf_map_update_elem(t->map, &u32(0), &u64(t->sk), flags))
-		return fail(t, "join: %d", errno);
+		return fail(t, "into the map: %d", errno);
 	t->joined = true;
 	t->apply_left = 0;
 	return true;
@@ -217,7 +223,7 @@ static void no_corking(struct send_fuzz *t)
 static bool leave(struct send_fuzz *t)
 {
 	if (bpf_map_delete_elem(t->map, &u32(0)))
-		return fail(t, "leave: %d", errno);
+		return fail(t, "out of the map: %d", errno);
 	t->joined = false;
 	t->corked = false;
 	return deliver(t, PEER, t->len) && wait_until(t, ARRIVED);
@@ -228,7 +234,7 @@ static bool replace(struct send_fuzz *t)
 {
 	no_corking(t);
 	if (bpf_map_delete_elem(t->map, &u32(0)))
-		return fail(t, "leave: %d", errno);
+		return fail(t, "out of the map: %d", errno);
 	if (!join(t, BPF_NOEXIST))
 		return false;
 	while (t->corked || t->len) {
@@ -238,6 +244,7 @@ static bool replace(struct send_fuzz *t)
 			t->corked = false;
 			return deliver(t, PEER, t->len);
 		}
+		t->late_error = true;
 		if (!model_uncork(t))
 			return false;
 	}

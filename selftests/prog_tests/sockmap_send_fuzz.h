@@ -87,6 +87,7 @@ struct send_fuzz {
 	int done;		/* eventfd */
 	struct sequence *seq;
 	bool joined;
+	bool late_error;	/* the socket may have one, EACCES */
 	bool full;		/* it was told to wait for room */
 	bool room;		/* and that there is some */
 	__u32 zc_calls, zc_told;
@@ -124,8 +125,7 @@ static __u64 now_ms(void)
 	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
 }
 
-static bool __attribute__((format(printf, 2, 3)))
-fail(struct send_fuzz *t, const char *fmt, ...)
+static bool __printf(2, 3) fail(struct send_fuzz *t, const char *fmt, ...)
 {
 	va_list args;
 
@@ -218,6 +218,9 @@ static bool model_begin(struct send_fuzz *t, int len, int size)
 {
 	int n;
 
+	if (!t->corked && t->len)
+		return size == t->len ||
+		       fail(t, "runs on other bytes: %d, not %d", size, t->len);
 	if (t->corked) {
 		n = size - t->len;
 		/* It is cut only if it has no more elements. */
@@ -227,10 +230,6 @@ static bool model_begin(struct send_fuzz *t, int len, int size)
 				    size, t->len, t->cork_left);
 		t->corked = false;
 		t->whole = true;
-	} else if (t->len) {
-		if (size != t->len)
-			return fail(t, "runs on other bytes: %d, not %d", size, t->len);
-		return true;
 	} else {
 		if (t->apply_left + size > len - t->pos)
 			return fail(t, "runs on more: %d bytes behind %d, of %d", size,
