@@ -16,6 +16,7 @@
 
 #include "test_progs.h"
 #include "testing_helpers.h"
+#include "clock_rnd.h"
 #include "cap_helpers.h"
 #include "cgroup_helpers.h"
 #include "network_helpers.h"
@@ -30,11 +31,6 @@
 
 static struct test_sock_link *skel;
 static const char zeros[32];
-
-static __u64 now_ms(void)
-{
-	return get_time_ns() / 1000000;
-}
 
 static struct bpf_link *try_attach(struct bpf_program *prog, int fd, __u32 flags)
 {

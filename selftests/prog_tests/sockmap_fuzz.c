@@ -32,15 +32,6 @@
 
 static __u64 rnd_state;
 
-static unsigned int rnd_of(__u64 *state, unsigned int below)
-{
-	/* xorshift64* by Marsaglia and Vigna */
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return (*state * 2685821657736338717ULL >> 33) % below;
-}
-
 static unsigned int rnd(unsigned int below)
 {
 	return rnd_of(&rnd_state, below);

@@ -1033,7 +1033,6 @@ static void cork_full_sent(struct msg_test *t)
 	char data[100];
 	int i;
 
-	t->skel->bss->redirect = 0;
 	if (!set_scripts(t, "c1000"))
 		return;
 	payload(t, data, sizeof(data));

@@ -17,7 +17,7 @@
 #define RACE_VETH_MSS 200	/* over veth, it comes with a list of skbs */
 #define RING_RECORD 3000
 #define BUSY_POLL_USEC 20000000	/* for longer than a test waits */
-#define BUSY_NS 20000000	/* who has had the CPU for as long in recv() does not sleep */
+#define BUSY_NS 20000000	/* a reader that has had the CPU for as long does not sleep */
 #define COME_AND_GO 3000	/* more than there is stack for */
 
 static void run_steps(struct recv_test *s, const char *steps)
@@ -1738,7 +1738,9 @@ static void come_by(struct recv_test *s, char how, int len)
 	xsend(how == 'J' ? s->other_peer : s->peer, buf, len, 0);
 }
 
-/* And who sleeps in recv() reads them, if it does within @msec, and goes on to sleep. */
+/* And a thread that sleeps in recv() reads them, if it does within @msec, and goes on to
+ * sleep.
+ */
 static void come_to(struct recv_test *s, struct reader *r, char how, int len, int msec)
 {
 	__u64 until = now_ms() + msec;
@@ -1982,7 +1984,7 @@ static void ask_busy(struct recv_test *s, struct answers *a)
 	ASSERT_EQ(r.slept, 0, "times that it slept");
 }
 
-/* Who waits for data in recv() polls the device. */
+/* A reader that waits in recv() polls the device. */
 static void busy_poll(struct recv_test *s)
 {
 	as_plain(s, true, ask_busy);

@@ -29,7 +29,7 @@
 #include <linux/stddef.h>
 #include <io_uring/mini_liburing.h>
 #include "sockmap_helpers.h"
-#include "testing_helpers.h"
+#include "clock_rnd.h"
 #include "veth_pair.h"
 #include "test_sockmap_recv.skel.h"
 
@@ -169,11 +169,6 @@ static bool same(struct recv_test *s, long actual, long expected, const char *fm
 	if (!s->quiet)
 		ASSERT_EQ(actual, expected, what);
 	return false;
-}
-
-static __u64 now_ms(void)
-{
-	return get_time_ns() / 1000000;
 }
 
 /* True as long as it makes sense to look again. When the time is up, that is

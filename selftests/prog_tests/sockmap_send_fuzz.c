@@ -8,9 +8,8 @@
  *
  * A sequence is given by its number. One that fails is shortened, and printed.
  *
- * SOCKMAP_SEND_FUZZ=SECONDS[,SEQUENCE[,LETTERS]] in the environment, or SOCKMAP_FUZZ,
- * whose LETTERS are not for this: how long each subtest (2 seconds without), from which
- * sequence on, and
+ * SOCKMAP_SEND_FUZZ=SECONDS[,SEQUENCE[,LETTERS]] in the environment: how long each
+ * subtest (2 seconds without), from which sequence on, and
  *   b   to send in calls that wait, some of them by sendfile() and splice()
  *   n   to send in calls that do not wait
  *   c   to push and pop
@@ -333,6 +332,7 @@ static bool begin(struct send_fuzz *t, struct sequence *seq)
 	t->seq = seq;
 	t->diff[0] = 0;
 	t->full = false;
+	t->late_error = false;
 	t->zc_calls = 0;
 	t->zc_told = 0;
 	t->sent = 0;
@@ -422,15 +422,6 @@ static bool run(struct send_fuzz *t, struct sequence *seq)
 /* ---- what happens in it -------------------------------------------------- */
 
 static __u64 rnd_state;
-
-static unsigned int rnd_of(__u64 *state, unsigned int below)
-{
-	/* xorshift64* by Marsaglia and Vigna */
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return (*state * 2685821657736338717ULL >> 33) % below;
-}
 
 static unsigned int rnd(unsigned int below)
 {
@@ -693,15 +684,13 @@ out:
 
 void test_sockmap_send_fuzz(void)
 {
-	const char *env = getenv("SOCKMAP_SEND_FUZZ"), *other = getenv("SOCKMAP_FUZZ");
+	const char *env = getenv("SOCKMAP_SEND_FUZZ");
 	static char given[16];
 	int seconds = 2;
 	__u64 nr = 1;
 
 	if (env && sscanf(env, "%d,%llu,%15s", &seconds, &nr, given) == 3)
 		letters = given;
-	else if (!env && other)
-		sscanf(other, "%d,%llu", &seconds, &nr);
 	if (test__start_subtest("sequences"))
 		fuzz_for(&fuzz, seconds, nr);
 }

@@ -19,6 +19,7 @@
 
 #include "test_progs.h"
 #include "sockmap_helpers.h"
+#include "clock_rnd.h"
 #include "progs/test_sockmap_send_fuzz.h"
 #include "test_sockmap_send_fuzz.skel.h"
 
@@ -116,14 +117,6 @@ struct send_fuzz {
 	int pos;		/* in what the call sends */
 	int end_err;		/* the call has to end at pos */
 };
-
-static __u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
-}
 
 static bool __printf(2, 3) fail(struct send_fuzz *t, const char *fmt, ...)
 {

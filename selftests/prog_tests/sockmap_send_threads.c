@@ -2,18 +2,19 @@
 /* Threads that send on one socket with a sk_msg program, or each on its own, all of which
  * redirect to the same socket.
  *
- * The bytes of each tell who has sent them, and how many before: whatever comes between,
- * those of each arrive in order, all of them and once. Calls wait, and so return all they
- * were given. What is not corked or applied, the program sees once.
+ * The bytes of each tell which thread has sent them, and how many before: whatever comes
+ * between, those of each arrive in order, all of them and once. Calls wait, and so return
+ * all they were given. What is not corked or applied, the program sees once.
  *
- * SOCKMAP_FUZZ=SECONDS in the environment: how long all subtests together (4 without)
+ * SOCKMAP_SEND_FUZZ=SECONDS in the environment: how long all subtests together (without, the
+ * first one alone, for a moment)
  */
 #include <error.h>
 #include <poll.h>
-#include <time.h>
 
 #include "test_progs.h"
 #include "sockmap_helpers.h"
+#include "clock_rnd.h"
 #include "progs/test_sockmap_send_fuzz.h"
 #include "test_sockmap_send_fuzz.skel.h"
 
@@ -32,23 +33,6 @@ struct threads {
 	int other;		/* in slot 1 */
 	int other_peer;
 };
-
-static __u64 now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
-}
-
-static unsigned int rnd_of(__u64 *state, unsigned int below)
-{
-	/* xorshift64* by Marsaglia and Vigna */
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return (*state * 2685821657736338717ULL >> 33) % below;
-}
 
 struct sender {
 	int sk;
@@ -285,7 +269,7 @@ static void run_threads(const struct thread_mode *mode, bool own, int ms)
 
 void test_sockmap_send_threads(void)
 {
-	const char *env = getenv("SOCKMAP_FUZZ");
+	const char *env = getenv("SOCKMAP_SEND_FUZZ");
 	int i, ms = (env ? atoi(env) : 4) * 1000 / (ARRAY_SIZE(thread_modes) + 5);
 	char name[64];
 

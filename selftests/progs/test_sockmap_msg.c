@@ -3,6 +3,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "test_sockmap_msg.h"
+#include "sockmap_msg_fill.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
@@ -26,25 +27,6 @@ __u32 size_seen;	/* by the last run, before it did anything */
 __u32 log_sizes[LOGGED];
 __u8 log_first[LOGGED];
 
-/* What is pushed is whatever was in the page. */
-static void fill(struct sk_msg_md *msg, __u32 start, __u32 len, __u8 with)
-{
-	__u8 *data, *end;
-	int i;
-
-	if (len > FILL)
-		len = FILL;
-	if (bpf_msg_pull_data(msg, start, start + len, 0)) {
-		failed_ops++;
-		return;
-	}
-	data = msg->data;
-	end = msg->data_end;
-	for (i = 0; i < FILL; i++)
-		if (data + i + 1 <= end && i < len)
-			data[i] = with;
-}
-
 static int apply_op(struct sk_msg_md *msg, const struct msg_op *op, __u8 with)
 {
 	__u32 start = op->start == MSG_END ? msg->size : op->start;
@@ -54,7 +36,7 @@ static int apply_op(struct sk_msg_md *msg, const struct msg_op *op, __u8 with)
 	case '+':
 		err = bpf_msg_push_data(msg, start, op->len, 0);
 		if (!err)
-			fill(msg, start, op->len, with);
+			err = fill(msg, start, op->len, with);
 		break;
 	case '-':
 		err = bpf_msg_pop_data(msg, start, op->len, 0);

@@ -3,6 +3,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "test_sockmap_send_fuzz.h"
+#include "sockmap_msg_fill.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKMAP);
@@ -24,24 +25,6 @@ __u32 n_scripts = 1;
 __u32 runs;
 int budget;	/* elements that the message may still get, if it is to be corked */
 __u64 judged;	/* bytes that runs have seen */
-
-/* What is pushed is whatever was in the page. */
-static int fill(struct sk_msg_md *msg, __u32 start, __u32 len, __u8 with)
-{
-	__u8 *data, *end;
-	int i;
-
-	if (len > FILL)
-		len = FILL;
-	if (bpf_msg_pull_data(msg, start, start + len, 0))
-		return -1;
-	data = msg->data;
-	end = msg->data_end;
-	for (i = 0; i < FILL; i++)
-		if (data + i + 1 <= end && i < len)
-			data[i] = with;
-	return 0;
-}
 
 /* Which bits of send_run::failed it gets, of op 0 */
 static __u32 do_op(struct sk_msg_md *msg, const struct send_op *op, __u8 with)
