@@ -992,6 +992,24 @@ static void full_pop(struct msg_test *t)
 	ASSERT_EQ(errno, EAGAIN, "errno");
 }
 
+/* As without a program: one call is told, and from then on the peer has gone. */
+static void error_once(struct msg_test *t)
+{
+	struct linger reset = { .l_onoff = 1 };
+	struct pollfd pfd = { .fd = t->sk };
+
+	if (!set_scripts(t, "") ||
+	    xsetsockopt(t->peer, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)))
+		return;
+	close(t->peer);
+	t->peer = -1;
+	ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "poll");
+	ASSERT_EQ(send(t->sk, "x", 1, MSG_NOSIGNAL), -1, "send");
+	ASSERT_EQ(errno, ECONNRESET, "errno");
+	ASSERT_EQ(send(t->sk, "x", 1, MSG_NOSIGNAL), -1, "send again");
+	ASSERT_EQ(errno, EPIPE, "errno again");
+}
+
 /* What the program has changed finds no room: it is asked about what is sent next, though
  * it has applied its verdict to more.
  */
@@ -1070,6 +1088,7 @@ static const struct {
 	{ "redirect_charged",	redirect_charged },
 	{ "full_pop",		full_pop },
 	{ "drop_full",		drop_full },
+	{ "error_once",		error_once },
 	{ "push_end_stale",	push_end_stale },
 	{ "random",		random_scripts },
 };

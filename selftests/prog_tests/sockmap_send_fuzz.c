@@ -218,6 +218,12 @@ static void no_corking(struct send_fuzz *t)
 	t->budget = 0;
 }
 
+/* Nothing shows when that was sent. */
+static bool corked_nothing(const struct send_fuzz *t)
+{
+	return t->corked && !t->len;
+}
+
 /* What is corked is sent as it is. */
 static bool leave(struct send_fuzz *t)
 {
@@ -263,7 +269,7 @@ static bool take_step(struct send_fuzz *t, struct step *step)
 			ok = wait_until(t, ROOM);
 		break;
 	case 'l':
-		if (t->joined)
+		if (t->joined && !corked_nothing(t))
 			ok = leave(t);
 		break;
 	case 'j':
@@ -271,7 +277,7 @@ static bool take_step(struct send_fuzz *t, struct step *step)
 			ok = join(t, BPF_NOEXIST);
 		break;
 	case 'R':
-		if (t->joined)
+		if (t->joined && !corked_nothing(t))
 			ok = replace(t);
 		break;
 	case 'B':
