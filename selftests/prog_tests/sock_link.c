@@ -7,7 +7,9 @@
 #include <poll.h>
 #include <sched.h>
 #include <linux/mount.h>
+#include <linux/userfaultfd.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
@@ -667,6 +669,48 @@ out:
 	close_pair(sk, peer);
 }
 
+static bool wait_closed(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLRDHUP };
+
+	return ASSERT_EQ(poll(&pfd, 1, WAIT_SEC * 1000), 1, "POLLRDHUP");
+}
+
+/* A connection that one of both has closed for its own part still has the other. */
+static void half_closed(void)
+{
+	struct bpf_link *link = NULL;
+	int sk, peer;
+	char c;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	send_record(peer, 'P', 30);
+	shutdown(peer, SHUT_WR);
+	if (!wait_closed(sk))
+		goto out;
+	link = attach(skel->progs.prog_drop, sk, 0);
+	wait_judged(30);
+	ASSERT_EQ(recv(sk, &c, 1, MSG_DONTWAIT), 0, "recv");
+	skel->bss->judged_bytes = 0;
+	bpf_link__destroy(link);
+	link = NULL;
+	close_pair(sk, peer);
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	shutdown(sk, SHUT_WR);
+	if (!wait_closed(peer))
+		goto out;
+	link = attach(skel->progs.prog_judge, sk, 0);
+	send_record(peer, 'D', 30);
+	send_record(peer, 'P', 40);
+	check(sk, 70, 40);
+out:
+	bpf_link__destroy(link);
+	close_pair(sk, peer);
+}
+
 static int unconnected(void)
 {
 	return socket(AF_INET, SOCK_STREAM, 0);
@@ -769,7 +813,7 @@ static const struct {
 				-ENOTSOCK },
 	{ "unconnected",	unconnected,	"prog_pass",	-EOPNOTSUPP },
 	{ "unconnected, msg",	unconnected,	"prog_msg_pass", -EOPNOTSUPP },
-	{ "closed by the peer",	peer_closed,	"prog_pass",	-EOPNOTSUPP },
+	{ "closed by the peer",	peer_closed,	"prog_pass",	0 },
 	{ "TLS",		tls,		"prog_pass",	-EINVAL },
 	{ "raw",		raw,		"prog_pass",	-EOPNOTSUPP },
 	{ "UDP",		udp,		"prog_pass",	0 },
@@ -789,6 +833,23 @@ static const struct {
 	{ "connected, inherit",	connected,	"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
 	{ "UDP, inherit",	udp,		"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
 };
+
+/* What there is for links of other kinds */
+static int create_with_revision(struct bpf_program *prog, int fd)
+{
+	union bpf_attr attr = {};
+	int ret;
+
+	attr.link_create.prog_fd = bpf_program__fd(prog);
+	attr.link_create.target_fd = fd;
+	attr.link_create.attach_type = BPF_SK_SKB_STREAM_VERDICT;
+	attr.link_create.tcx.expected_revision = 1;
+	ret = syscall(__NR_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+	if (ret < 0)
+		return -errno;
+	close(ret);
+	return 0;
+}
 
 static void refusals_of_all(void)
 {
@@ -810,6 +871,7 @@ static void refusals_of_all(void)
 		  "none and a socket");
 	ASSERT_EQ(bpf_link_create(bpf_program__fd(skel->progs.prog_pass), fd,
 				  BPF_SK_MSG_VERDICT, NULL), -EINVAL, "wrong attach type");
+	ASSERT_EQ(create_with_revision(skel->progs.prog_pass, fd), -EINVAL, "revision");
 	close(fd);
 	close(1000);
 }
@@ -1559,6 +1621,37 @@ out:
 	unlisten(&l);
 }
 
+/* If it cannot have the programs, it is gone: accept() says so, and goes on with others. */
+static void inherit_migrated_nomem(void)
+{
+	int i, c[2], sk = -1, old = set_tcp("migrate_req", 1), first = listen_again(-1);
+	struct listener l = { .fd = -1 };
+
+	for (i = 0; i < 2; i++) {
+		c[i] = client_of(first);
+		send_record(c[i], 'P', 40);
+	}
+	l.fd = listen_again(first);
+	if (!judge_listener(&l))
+		goto out;
+	close(first);
+	if (fail_below("sock_link_accept", "1")) {
+		ASSERT_EQ(accept_timeout(l.fd, NULL, NULL, WAIT_SEC), -1, "accept");
+		ASSERT_EQ(errno, ECONNABORTED, "errno");
+		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
+	} else {
+		close(accept_timeout(l.fd, NULL, NULL, WAIT_SEC));
+	}
+	skel->bss->judged_bytes = 0;
+	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
+	check(sk, 40, 40);
+out:
+	close(sk);
+	close_pair(c[0], c[1]);
+	unlisten(&l);
+	set_tcp("migrate_req", old);
+}
+
 /* The link has them all: update, detach, and the listening socket's end */
 static void inherit_update(void)
 {
@@ -1619,6 +1712,143 @@ static void inherit_detach(void)
 out:
 	close_pair(sk, c);
 	unlisten(&l);
+}
+
+/* A call that has the socket lock, and waits for a page that is given by unstick() */
+struct stuck {
+	int sk;
+	int uffd;
+	char *page;
+	pthread_t thread;
+	bool sends;
+};
+
+static void *send_page(void *arg)
+{
+	struct stuck *s = arg;
+
+	send(s->sk, s->page, 1, MSG_NOSIGNAL);
+	return NULL;
+}
+
+static bool stick(struct stuck *s, int sk)
+{
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	struct pollfd pfd = { .events = POLLIN };
+	int size = getpagesize();
+
+	s->sk = sk;
+	s->uffd = syscall(__NR_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	s->page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reg.range.start = (unsigned long)s->page;
+	reg.range.len = size;
+	if (!ASSERT_OK_FD(s->uffd, "userfaultfd") ||
+	    !ASSERT_OK(ioctl(s->uffd, UFFDIO_API, &api), "UFFDIO_API") ||
+	    !ASSERT_OK(ioctl(s->uffd, UFFDIO_REGISTER, &reg), "UFFDIO_REGISTER"))
+		return false;
+	s->sends = ASSERT_OK(pthread_create(&s->thread, NULL, send_page, s), "thread");
+	pfd.fd = s->uffd;
+	return s->sends && ASSERT_EQ(poll(&pfd, 1, WAIT_SEC * 1000), 1, "page fault");
+}
+
+static void unstick(struct stuck *s)
+{
+	struct uffdio_zeropage zero = { .range.len = getpagesize() };
+
+	zero.range.start = (unsigned long)s->page;
+	if (s->sends) {
+		ASSERT_OK(ioctl(s->uffd, UFFDIO_ZEROPAGE, &zero), "UFFDIO_ZEROPAGE");
+		pthread_join(s->thread, NULL);
+	}
+	if (s->uffd >= 0)
+		close(s->uffd);
+	munmap(s->page, getpagesize());
+	*s = (struct stuck){ .uffd = -1 };
+}
+
+/* Does @run end, though a call on a socket does not? */
+static bool in_time(void *(*run)(void *arg), void *arg, struct stuck *s)
+{
+	struct timespec until;
+	pthread_t thread;
+	bool ends;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += WAIT_SEC;
+	if (!ASSERT_OK(pthread_create(&thread, NULL, run, arg), "thread"))
+		return false;
+	ends = !pthread_timedjoin_np(thread, NULL, &until);
+	if (!ends) {
+		unstick(s);
+		pthread_join(thread, NULL);
+	}
+	return ends;
+}
+
+struct three_links {
+	struct listener l;
+	struct bpf_link *msg;
+};
+
+static void *update_links(void *arg)
+{
+	struct three_links *links = arg;
+
+	ASSERT_OK(bpf_link__update_program(links->l.parser, skel->progs.prog_parser_ten),
+		  "update of a parser");
+	ASSERT_OK(bpf_link__update_program(links->l.verdict, skel->progs.prog_drop),
+		  "update of a verdict");
+	ASSERT_OK(bpf_link__update_program(links->msg, skel->progs.prog_msg_drop),
+		  "update of a msg verdict");
+	ASSERT_EQ(link_info(links->l.verdict).sock.count, 3, "count");
+	fdinfo_has(links->l.verdict, "count:\t3");
+	return NULL;
+}
+
+static void *end_links(void *arg)
+{
+	struct three_links *links = arg;
+
+	ASSERT_OK(bpf_link__detach(links->l.verdict), "detach");
+	ASSERT_EQ(link_info(links->l.verdict).sock.count, 0, "count");
+	bpf_link__destroy(links->l.parser);
+	links->l.parser = NULL;
+	bpf_link__destroy(links->msg);
+	links->msg = NULL;
+	return NULL;
+}
+
+/* No link waits for a socket that is in use, for as long as the application likes. */
+static void lock_held(void)
+{
+	int i, c[2] = { -1, -1 }, sk[2] = { -1, -1 };
+	struct stuck s = { .uffd = -1 };
+	struct three_links links = {};
+
+	if (!listen_judged(&links.l, AF_INET))
+		goto out;
+	for (i = 0; i < 2; i++) {
+		c[i] = client_of(links.l.fd);
+		sk[i] = accept_timeout(links.l.fd, NULL, NULL, WAIT_SEC);
+	}
+	links.msg = attach(skel->progs.prog_msg_pass, sk[0], 0);
+	if (!stick(&s, sk[0]) ||
+	    !ASSERT_TRUE(in_time(update_links, &links, &s), "update in time"))
+		goto out;
+	send_record(c[1], 'P', 10);
+	check(sk[1], 10, 0);
+	if (!ASSERT_TRUE(in_time(end_links, &links, &s), "end in time"))
+		goto out;
+	send_record(c[0], 'D', 10);
+	unstick(&s);
+	check(sk[0], 0, 10);
+out:
+	unstick(&s);
+	for (i = 0; i < 2; i++)
+		close_pair(sk[i], c[i]);
+	bpf_link__destroy(links.msg);
+	unlisten(&links.l);
 }
 
 /* Links of no socket, to add some to */
@@ -2232,6 +2462,7 @@ static const struct {
 	{ "update_refused",	update_refused },
 	{ "info",		info },
 	{ "bpftool",		bpftool },
+	{ "half_closed",	half_closed },
 	{ "zerocopy",		zerocopy },
 	{ "close_socket",	close_socket },
 	{ "slot_taken",		slot_taken },
@@ -2255,8 +2486,10 @@ static const struct {
 	{ "inherit_many",	inherit_many },
 	{ "attach_nomem",	attach_all_nomem },
 	{ "inherit_nomem",	inherit_nomem },
+	{ "inherit_migrated_nomem", inherit_migrated_nomem },
 	{ "inherit_update",	inherit_update },
 	{ "inherit_detach",	inherit_detach },
+	{ "lock_held",		lock_held },
 	{ "add_sockops",	add_sockops },
 	{ "add_listen",		add_listen },
 	{ "add_lookup",		add_lookup },
