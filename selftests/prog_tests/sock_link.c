@@ -1786,9 +1786,76 @@ static bool in_time(void *(*run)(void *arg), void *arg, struct stuck *s)
 	return ends;
 }
 
+/* Which program the socket has in a slot, and of which link */
+struct queried {
+	__u32 count, prog, link;
+};
+
+static int query_slot(int fd, enum bpf_attach_type type, struct queried *q)
+{
+	LIBBPF_OPTS(bpf_prog_query_opts, opts,
+		.prog_ids = &q->prog,
+		.link_ids = &q->link,
+		.count = 1,
+	);
+	int err;
+
+	memset(q, 0xff, sizeof(*q));
+	err = bpf_prog_query_opts(fd, type, &opts);
+	q->count = opts.count;
+	return err;
+}
+
+static void check_slot(int fd, enum bpf_attach_type type, struct bpf_program *prog,
+		       const struct bpf_link *link)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+	struct queried q;
+
+	if (!ASSERT_OK(query_slot(fd, type, &q), "query") ||
+	    !ASSERT_EQ(q.count, !!prog, "programs") || !prog)
+		return;
+	ASSERT_OK(bpf_prog_get_info_by_fd(bpf_program__fd(prog), &info, &len), "info");
+	ASSERT_EQ(q.prog, info.id, "program");
+	ASSERT_EQ(q.link, link ? link_info(link).id : 0, "link");
+}
+
+/* Who has what: by links, by a map, by none */
+static void query(void)
+{
+	int map = bpf_map__fd(skel->maps.other_map);
+	struct bpf_link *link = NULL;
+	struct queried q;
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	check_slot(sk, BPF_SK_SKB_STREAM_VERDICT, NULL, NULL);
+	if (!ASSERT_OK(bpf_prog_attach(bpf_program__fd(skel->progs.prog_msg_pass), map,
+				       BPF_SK_MSG_VERDICT, 0), "attach") ||
+	    !ASSERT_OK(bpf_map_update_elem(map, &(int){ 0 }, &sk, BPF_ANY), "add"))
+		goto out;
+	link = attach(skel->progs.prog_pass, sk, 0);
+	check_slot(sk, BPF_SK_SKB_STREAM_PARSER, NULL, NULL);
+	check_slot(sk, BPF_SK_SKB_STREAM_VERDICT, skel->progs.prog_pass, link);
+	check_slot(sk, BPF_SK_MSG_VERDICT, skel->progs.prog_msg_pass, NULL);
+	ASSERT_EQ(query_slot(sk, BPF_SK_SKB_VERDICT, &q), -EBUSY, "other verdict");
+	ASSERT_EQ(query_slot(no_file(), BPF_SK_MSG_VERDICT, &q), -EBADF, "no file");
+	close_fd(&peer);
+	peer = no_socket();
+	ASSERT_EQ(query_slot(peer, BPF_SK_MSG_VERDICT, &q), -EINVAL, "no socket");
+	ASSERT_OK(bpf_link__detach(link), "detach");
+	check_slot(sk, BPF_SK_SKB_STREAM_VERDICT, NULL, NULL);
+out:
+	bpf_link__destroy(link);
+	close_pair(sk, peer);
+}
+
 struct three_links {
 	struct listener l;
 	struct bpf_link *msg;
+	int sk;
 };
 
 static void *update_links(void *arg)
@@ -1803,6 +1870,7 @@ static void *update_links(void *arg)
 		  "update of a msg verdict");
 	ASSERT_EQ(link_info(links->l.verdict).sock.count, 3, "count");
 	fdinfo_has(links->l.verdict, "count:\t3");
+	check_slot(links->sk, BPF_SK_MSG_VERDICT, skel->progs.prog_msg_drop, links->msg);
 	return NULL;
 }
 
@@ -1833,6 +1901,7 @@ static void lock_held(void)
 		sk[i] = accept_timeout(links.l.fd, NULL, NULL, WAIT_SEC);
 	}
 	links.msg = attach(skel->progs.prog_msg_pass, sk[0], 0);
+	links.sk = sk[0];
 	if (!stick(&s, sk[0]) ||
 	    !ASSERT_TRUE(in_time(update_links, &links, &s), "update in time"))
 		goto out;
@@ -2463,6 +2532,7 @@ static const struct {
 	{ "info",		info },
 	{ "bpftool",		bpftool },
 	{ "half_closed",	half_closed },
+	{ "query",		query },
 	{ "zerocopy",		zerocopy },
 	{ "close_socket",	close_socket },
 	{ "slot_taken",		slot_taken },
