@@ -16,6 +16,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <bpf/btf.h>
+
 #include "test_progs.h"
 #include "testing_helpers.h"
 #include "clock_rnd.h"
@@ -177,7 +179,7 @@ static void attach_detach(void)
 	check(sk, 40, 40);
 	ASSERT_OK(bpf_link__detach(link), "detach");
 	/* Its socket is still open. */
-	ASSERT_NEQ(link_info(link).sock.cookie, 0, "cookie");
+	ASSERT_NEQ(link_info(link).sock.sk_cookie, 0, "cookie");
 	send_record(peer, 'P', 50);
 	check(sk, 0, 50);
 	bpf_link__destroy(link);
@@ -351,20 +353,20 @@ static void info(void)
 	ASSERT_OK(stat("/proc/self/ns/net", &st), "stat");
 	info = link_info(link);
 	ASSERT_EQ(info.type, BPF_LINK_TYPE_SOCK, "type");
-	ASSERT_EQ(info.sock.cookie, cookie, "cookie");
+	ASSERT_EQ(info.sock.sk_cookie, cookie, "cookie");
 	ASSERT_EQ(info.sock.netns_ino, st.st_ino, "netns_ino");
 	ASSERT_EQ(info.sock.attach_type, BPF_SK_SKB_STREAM_VERDICT, "attach_type");
 	ASSERT_EQ(info.sock.flags, BPF_F_SOCK_ZEROCOPY, "flags");
-	ASSERT_EQ(info.sock.count, 1, "count");
+	ASSERT_EQ(info.sock.nr_socks, 1, "count");
 	snprintf(want, sizeof(want), "cookie:\t%llu\n", cookie);
 	fdinfo_has(link, want);
 
 	close_fd(&sk);
 	sk = -1;
 	info = link_info(link);
-	ASSERT_EQ(info.sock.cookie, 0, "cookie after close");
+	ASSERT_EQ(info.sock.sk_cookie, 0, "cookie after close");
 	ASSERT_EQ(info.sock.netns_ino, 0, "netns_ino after close");
-	ASSERT_EQ(info.sock.count, 0, "count after close");
+	ASSERT_EQ(info.sock.nr_socks, 0, "count after close");
 	fdinfo_has(link, "cookie:\t0\n");
 out:
 	bpf_link__destroy(link);
@@ -406,15 +408,15 @@ static void bpftool(void)
 	if (!link || !other)
 		goto out;
 	info = link_info(link);
-	cookie = info.sock.cookie;
+	cookie = info.sock.sk_cookie;
 	ns = info.sock.netns_ino;
 	bpftool_show(link, false);
 	has_said("%u: sock  prog %u  ", info.id, info.prog_id);
-	has_said("\tcookie %llu  netns_ino %u  attach_type ", cookie, ns);
+	has_said("\tsk_cookie %llu  netns_ino %u  attach_type ", cookie, ns);
 	has_said("attach_type sk_skb_stream_verdict  zerocopy  sockets 1");
 	bpftool_show(link, true);
 	has_said("{\"id\":%u,\"type\":\"sock\",\"prog_id\":%u,", info.id, info.prog_id);
-	has_said("\"cookie\":%llu,\"netns_ino\":%u,", cookie, ns);
+	has_said("\"sk_cookie\":%llu,\"netns_ino\":%u,", cookie, ns);
 	has_said("\"attach_type\":\"sk_skb_stream_verdict\",\"flags\":");
 	has_said(",\"flags\":[\"zerocopy\"],\"sockets\":1");
 	bpftool_show(other, false);
@@ -488,8 +490,8 @@ static void close_socket(void)
 	close_fd(&sk);
 	sk = -1;
 	ASSERT_EQ(recv_timeout(peer, &c, 1, 0, WAIT_SEC), 0, "end of file");
-	ASSERT_EQ(link_info(verdict).sock.cookie, 0, "cookie");
-	ASSERT_EQ(link_info(parser).sock.cookie, 0, "cookie");
+	ASSERT_EQ(link_info(verdict).sock.sk_cookie, 0, "cookie");
+	ASSERT_EQ(link_info(parser).sock.sk_cookie, 0, "cookie");
 out:
 	bpf_link__destroy(verdict);
 	bpf_link__destroy(parser);
@@ -709,6 +711,25 @@ static void half_closed(void)
 out:
 	bpf_link__destroy(link);
 	close_pair(sk, peer);
+}
+
+static int size_of(const struct btf *btf, const char *name)
+{
+	int id = btf__find_by_name_kind(btf, name, BTF_KIND_STRUCT);
+
+	return ASSERT_GT(id, 0, name) ? btf__resolve_size(btf, id) : -1;
+}
+
+/* A byte more, and each socket with a program takes 1024. Debug kernels have larger locks. */
+static void psock_size(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+
+	if (!ASSERT_OK_PTR(btf, "BTF"))
+		return;
+	if (size_of(btf, "spinlock") == 4)
+		ASSERT_LE(size_of(btf, "sk_psock"), 512, "size");
+	btf__free(btf);
 }
 
 static int unconnected(void)
@@ -1083,7 +1104,7 @@ static void one_kind(int family, int type)
 	link = attach(skel->progs.prog_drop, sk, 0);
 	close_fd(&sk);
 	sk = -1;
-	ASSERT_EQ(link_info(link).sock.cookie, 0, "cookie");
+	ASSERT_EQ(link_info(link).sock.sk_cookie, 0, "cookie");
 	bpf_link__destroy(link);
 out:
 	close_pair(sk, peer);
@@ -1171,14 +1192,14 @@ static void __inherit(int family)
 	send_record(c, 'P', 40);
 	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
 	check(sk, 70, 40);
-	ASSERT_EQ(link_info(l.verdict).sock.count, 2, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 2, "count");
 	ASSERT_EQ(refused(skel->progs.prog_pass, sk, 0), -EBUSY, "slot of the connection");
 	send_record(c, 'D', 50);
 	send_record(c, 'P', 60);
 	check(sk, 110, 60);
 	close_fd(&sk);
 	sk = -1;
-	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
 out:
 	close_pair(sk, c);
 	unlisten(&l);
@@ -1241,7 +1262,7 @@ static void inherit_waiting(void)
 	}
 	if (!judge_listener(&l))
 		goto out;
-	ASSERT_EQ(link_info(l.verdict).sock.count, 3, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 3, "count");
 	check(-1, 140, 0);
 	for (i = 0; i < 2; i++) {
 		sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
@@ -1302,7 +1323,7 @@ static void inherit_migrated(void)
 	close(first);
 	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
 	check(sk, 70, 40);
-	ASSERT_EQ(link_info(l.verdict).sock.count, 2, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 2, "count");
 	send_record(c, 'P', 50);
 	check(sk, 50, 50);
 out:
@@ -1479,7 +1500,7 @@ static void inherit_many(void)
 	if (listen_judged(&l, AF_INET)) {
 		connect_and_judge(&l, MANY);
 		/* It does not listen any more, either. */
-		ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
 	}
 	unlisten(&l);
 }
@@ -1673,15 +1694,15 @@ static void inherit_update(void)
 	}
 	close_fd(&l.fd);
 	l.fd = -1;
-	ASSERT_EQ(link_info(l.verdict).sock.cookie, 0, "cookie");
-	ASSERT_EQ(link_info(l.verdict).sock.count, 3, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.sk_cookie, 0, "cookie");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 3, "count");
 	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_pass), "update");
 	for (i = 0; i < 3; i++) {
 		send_record(c[i], 'D', 40);
 		check(sk[i], 40, 40);
 	}
 	ASSERT_OK(bpf_link__detach(l.verdict), "detach");
-	ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
 	for (i = 0; i < 3; i++) {
 		send_record(c[i], 'D', 50);
 		check(sk[i], 0, 50);
@@ -1868,8 +1889,8 @@ static void *update_links(void *arg)
 		  "update of a verdict");
 	ASSERT_OK(bpf_link__update_program(links->msg, skel->progs.prog_msg_drop),
 		  "update of a msg verdict");
-	ASSERT_EQ(link_info(links->l.verdict).sock.count, 3, "count");
-	fdinfo_has(links->l.verdict, "count:\t3");
+	ASSERT_EQ(link_info(links->l.verdict).sock.nr_socks, 3, "count");
+	fdinfo_has(links->l.verdict, "nr_socks:\t3");
 	check_slot(links->sk, BPF_SK_MSG_VERDICT, skel->progs.prog_msg_drop, links->msg);
 	return NULL;
 }
@@ -1879,7 +1900,7 @@ static void *end_links(void *arg)
 	struct three_links *links = arg;
 
 	ASSERT_OK(bpf_link__detach(links->l.verdict), "detach");
-	ASSERT_EQ(link_info(links->l.verdict).sock.count, 0, "count");
+	ASSERT_EQ(link_info(links->l.verdict).sock.nr_socks, 0, "count");
 	bpf_link__destroy(links->l.parser);
 	links->l.parser = NULL;
 	bpf_link__destroy(links->msg);
@@ -1994,14 +2015,14 @@ static void add_sockops(void)
 		sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
 		ASSERT_OK(o.adders->bss->errs[0], "add the parser");
 		ASSERT_OK(o.adders->bss->errs[1], "add the verdict");
-		ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
 		other = ops[i].passive ? c : sk;
 		sk = ops[i].passive ? sk : c;
 		send_record(other, 'D', 30);
 		send_record(other, 'P', 40);
 		check(sk, 70, 40);
 		close_pair(sk, other);
-		ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
 	}
 	/* another op */
 	o.adders->bss->op = BPF_SOCK_OPS_TCP_CONNECT_CB;
@@ -2049,7 +2070,7 @@ static void add_listen(void)
 	send_record(c, 'P', 40);
 	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
 	check(sk, 70, 40);
-	ASSERT_EQ(link_info(l.verdict).sock.count, 2, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 2, "count");
 out:
 	close_pair(sk, c);
 	detach_sockops(&o);
@@ -2068,7 +2089,7 @@ static void inherit_waiting_busy(void)
 	server = socket_loopback(AF_INET, SOCK_STREAM);
 	o.adders->bss->op = BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
 	c = client_of(server);
-	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
 	ASSERT_EQ(refused(skel->progs.prog_drop, server, BPF_F_SOCK_INHERIT), -EBUSY, "busy");
 	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
 	send_record(c, 'P', 50);
@@ -2106,7 +2127,7 @@ static void add_given(void)
 		ASSERT_OK(add_to(l.parser, sk[i]), "add to the parser");
 		ASSERT_OK(add_to(l.verdict, sk[i]), "add to the verdict");
 		ASSERT_EQ(add_to(l.verdict, sk[i]), -EBUSY, "add it again");
-		ASSERT_EQ(link_info(l.verdict).sock.count, i + 1, "count");
+		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, i + 1, "count");
 		check(sk[i], 50, 30);
 	}
 	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_drop), "update");
@@ -2118,13 +2139,13 @@ static void add_given(void)
 	ASSERT_OK(del_from(l.verdict, sk[0]), "take off");
 	ASSERT_EQ(del_from(l.verdict, sk[0]), -ENOENT, "take it off again");
 	ASSERT_OK(del_from(l.parser, sk[0]), "take off");
-	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
 	for (i = 0; i < 2; i++) {
 		send_record(peer[i], 'P', 50);
 		check(sk[i], i ? 50 : 0, i ? 0 : 50);
 	}
 	close_fd(&sk[1]);
-	ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
 	ASSERT_OK(add_to(l.verdict, sk[0]), "add to the verdict alone");
 	send_record(peer[0], 'P', 60);
 	check(sk[0], 60, 0);
@@ -2154,16 +2175,16 @@ static void add_given_both(void)
 		check(sk, 70, 30);
 		ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
 		ASSERT_OK(update_both(&l, sk, BPF_F_SOCK_DEL), "take off");
-		ASSERT_EQ(link_info(l.parser).sock.count, 0, "count");
-		ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+		ASSERT_EQ(link_info(l.parser).sock.nr_socks, 0, "count");
+		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
 		check(sk, 0, 3);
 	}
 	/* one that is on one of them */
 	ASSERT_OK(add_to(l.parser, sk), "add to the parser");
 	ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_ADD), -EBUSY, "the slot of the parser");
-	ASSERT_EQ(link_info(l.verdict).sock.count, 0, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
 	ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_DEL), -ENOENT, "take off one");
-	ASSERT_EQ(link_info(l.parser).sock.count, 0, "count");
+	ASSERT_EQ(link_info(l.parser).sock.nr_socks, 0, "count");
 	/* one that is detached */
 	ASSERT_OK(bpf_link__detach(l.parser), "detach");
 	ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_ADD), -ENOLINK, "without the parser");
@@ -2260,7 +2281,7 @@ static void add_given_listener(void)
 		send_record(c[i], 'D', 30);
 		check(sk[i], i < 2 ? 30 : 0, i < 2 ? 0 : 30);
 	}
-	ASSERT_EQ(link_info(link).sock.count, 2, "count");
+	ASSERT_EQ(link_info(link).sock.nr_socks, 2, "count");
 	for (i = 0; i < 3; i++)
 		close_pair(sk[i], c[i]);
 	bpf_link__destroy(link);
@@ -2319,7 +2340,7 @@ static void add_lookup(void)
 	check(sk, 50, 30);
 	ASSERT_OK(bpf_prog_test_run_opts(prog, &run), "test_run");
 	ASSERT_EQ(adders->bss->errs[1], -EBUSY, "add it again");
-	ASSERT_EQ(link_info(l.verdict).sock.count, 1, "count");
+	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
 	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_drop), "update");
 	send_record(peer, 'P', 30);
 	check(sk, 30, 0);
@@ -2532,6 +2553,7 @@ static const struct {
 	{ "info",		info },
 	{ "bpftool",		bpftool },
 	{ "half_closed",	half_closed },
+	{ "psock_size",		psock_size },
 	{ "query",		query },
 	{ "zerocopy",		zerocopy },
 	{ "close_socket",	close_socket },
