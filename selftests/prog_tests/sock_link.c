@@ -1653,8 +1653,10 @@ static void inherit_migrated_nomem(void)
 		send_record(c[i], 'P', 40);
 	}
 	l.fd = listen_again(first);
-	if (!judge_listener(&l))
+	if (!judge_listener(&l)) {
+		close(first);
 		goto out;
+	}
 	close(first);
 	if (fail_below("sock_link_accept", "1")) {
 		ASSERT_EQ(accept_timeout(l.fd, NULL, NULL, WAIT_SEC), -1, "accept");
@@ -1866,7 +1868,8 @@ static void query(void)
 	close_fd(&peer);
 	peer = no_socket();
 	ASSERT_EQ(query_slot(peer, BPF_SK_MSG_VERDICT, &q), -EINVAL, "no socket");
-	ASSERT_OK(bpf_link__detach(link), "detach");
+	if (link)
+		ASSERT_OK(bpf_link__detach(link), "detach");
 	check_slot(sk, BPF_SK_SKB_STREAM_VERDICT, NULL, NULL);
 out:
 	bpf_link__destroy(link);

@@ -10,7 +10,6 @@
 #include <sys/resource.h>
 
 #include "sockmap_recv.h"
-#include "cgroup_helpers.h"
 
 #define RACE_MS 200
 #define RACE_ROUNDS 40	/* at least: each time, the attacker has an even chance */
@@ -1408,44 +1407,6 @@ out:
 	close_fd(&cgroup);
 }
 
-/* Sockets of the kernel, here of RDS, have sk_user_data of their own: no map takes them. */
-static void kernel_socket(struct recv_test *s)
-{
-	struct sockaddr_in addr = {
-		.sin_family = AF_INET,
-		.sin_port = htons(16385),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	int c = socket(AF_INET, SOCK_STREAM, 0);
-	int rds = socket(AF_RDS, SOCK_SEQPACKET, 0);
-	int cgroup = test__join_cgroup("/sockmap_recv");
-	int root = get_root_cgroup();
-	struct bpf_link *link = NULL;
-	__u64 until;
-
-	run_steps(s, "L");
-	if (!ASSERT_OK_FD(cgroup, "cgroup") || !ASSERT_OK_FD(root, "root cgroup"))
-		goto out;
-	if (rds < 0) {
-		test__skip();
-		goto out;
-	}
-	link = bpf_program__attach_cgroup(s->skel->progs.prog_sockops_kernel, root);
-	if (!ASSERT_OK_PTR(link, "attach_cgroup") ||
-	    xconnect(c, (struct sockaddr *)&addr, sizeof(addr)))
-		goto out;
-	until = now_ms() + IO_TIMEOUT_SEC * 1000;
-	while (READ_ONCE(s->skel->data->kernel_socket) == 1 && now_ms() < until)
-		sched_yield();
-	ASSERT_EQ(s->skel->data->kernel_socket, -EOPNOTSUPP, "update");
-out:
-	bpf_link__destroy(link);
-	close_fd(&c);
-	close_fd(&rds);
-	close_fd(&root);
-	close_fd(&cgroup);
-}
-
 /* The peer learns from a reset what the application has not read, as with any socket. */
 static void close_after(struct recv_test *s, const char *steps, int len, int err)
 {
@@ -2246,7 +2207,6 @@ static const struct {
 	{ "progs_refused",	.run = progs_refused, .ready = true },
 	{ "disconnect",		.run = disconnect, .ready = true },
 	{ "before_accept",	.run = before_accept, .ready = true },
-	{ "kernel_socket",	.run = kernel_socket, .v4 = true },
 	{ "close_read",		.run = close_read },
 	{ "close_unread",	.run = close_unread },
 	{ "close_unread_left",	.run = close_unread_left },

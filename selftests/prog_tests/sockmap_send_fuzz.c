@@ -203,16 +203,10 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 	return notified(t, false);
 }
 
-/* A worker that has sent what was corked may be about to free what the socket had of its
- * time in the map before, and there is no event for that.
- */
 static bool join(struct send_fuzz *t, int flags)
 {
-	__u64 until = now_ms() + PATIENCE_MS;
-
-	while (bpf_map_update_elem(t->map, &u32(0), &u64(t->sk), flags))
-		if (errno != EBUSY || now_ms() > until)
-			return fail(t, "into the map: %d", errno);
+	if (bpf_map_update_elem(t->map, &u32(0), &u64(t->sk), flags))
+		return fail(t, "into the map: %d", errno);
 	t->joined = true;
 	t->apply_left = 0;
 	return true;

@@ -130,21 +130,6 @@ int prog_sockops(struct bpf_sock_ops *skops)
 	return 1;
 }
 
-#define RDS_TCP_PORT 16385
-
-int kernel_socket = 1;	/* what adding one has returned */
-
-SEC("sockops")
-int prog_sockops_kernel(struct bpf_sock_ops *skops)
-{
-	int slot = 0;
-
-	if (skops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB &&
-	    skops->local_port == RDS_TCP_PORT)
-		kernel_socket = bpf_sock_map_update(skops, &sock_map, &slot, BPF_ANY);
-	return 1;
-}
-
 SEC("sk_msg")
 int prog_msg_insert(struct sk_msg_md *msg)
 {
