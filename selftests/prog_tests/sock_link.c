@@ -179,7 +179,7 @@ static void attach_detach(void)
 	check(sk, 40, 40);
 	ASSERT_OK(bpf_link__detach(link), "detach");
 	/* Its socket is still open. */
-	ASSERT_NEQ(link_info(link).sock.sk_cookie, 0, "cookie");
+	ASSERT_NEQ(link_info(link).sock.sock_cookie, 0, "cookie");
 	send_record(peer, 'P', 50);
 	check(sk, 0, 50);
 	bpf_link__destroy(link);
@@ -353,7 +353,7 @@ static void info(void)
 	ASSERT_OK(stat("/proc/self/ns/net", &st), "stat");
 	info = link_info(link);
 	ASSERT_EQ(info.type, BPF_LINK_TYPE_SOCK, "type");
-	ASSERT_EQ(info.sock.sk_cookie, cookie, "cookie");
+	ASSERT_EQ(info.sock.sock_cookie, cookie, "cookie");
 	ASSERT_EQ(info.sock.netns_ino, st.st_ino, "netns_ino");
 	ASSERT_EQ(info.sock.attach_type, BPF_SK_SKB_STREAM_VERDICT, "attach_type");
 	ASSERT_EQ(info.sock.flags, BPF_F_SOCK_ZEROCOPY, "flags");
@@ -364,7 +364,7 @@ static void info(void)
 	close_fd(&sk);
 	sk = -1;
 	info = link_info(link);
-	ASSERT_EQ(info.sock.sk_cookie, 0, "cookie after close");
+	ASSERT_EQ(info.sock.sock_cookie, 0, "cookie after close");
 	ASSERT_EQ(info.sock.netns_ino, 0, "netns_ino after close");
 	ASSERT_EQ(info.sock.nr_socks, 0, "count after close");
 	fdinfo_has(link, "cookie:\t0\n");
@@ -408,15 +408,15 @@ static void bpftool(void)
 	if (!link || !other)
 		goto out;
 	info = link_info(link);
-	cookie = info.sock.sk_cookie;
+	cookie = info.sock.sock_cookie;
 	ns = info.sock.netns_ino;
 	bpftool_show(link, false);
 	has_said("%u: sock  prog %u  ", info.id, info.prog_id);
-	has_said("\tsk_cookie %llu  netns_ino %u  attach_type ", cookie, ns);
+	has_said("\tsock_cookie %llu  netns_ino %u  attach_type ", cookie, ns);
 	has_said("attach_type sk_skb_stream_verdict  zerocopy  sockets 1");
 	bpftool_show(link, true);
 	has_said("{\"id\":%u,\"type\":\"sock\",\"prog_id\":%u,", info.id, info.prog_id);
-	has_said("\"sk_cookie\":%llu,\"netns_ino\":%u,", cookie, ns);
+	has_said("\"sock_cookie\":%llu,\"netns_ino\":%u,", cookie, ns);
 	has_said("\"attach_type\":\"sk_skb_stream_verdict\",\"flags\":");
 	has_said(",\"flags\":[\"zerocopy\"],\"sockets\":1");
 	bpftool_show(other, false);
@@ -490,8 +490,8 @@ static void close_socket(void)
 	close_fd(&sk);
 	sk = -1;
 	ASSERT_EQ(recv_timeout(peer, &c, 1, 0, WAIT_SEC), 0, "end of file");
-	ASSERT_EQ(link_info(verdict).sock.sk_cookie, 0, "cookie");
-	ASSERT_EQ(link_info(parser).sock.sk_cookie, 0, "cookie");
+	ASSERT_EQ(link_info(verdict).sock.sock_cookie, 0, "cookie");
+	ASSERT_EQ(link_info(parser).sock.sock_cookie, 0, "cookie");
 out:
 	bpf_link__destroy(verdict);
 	bpf_link__destroy(parser);
@@ -1104,7 +1104,7 @@ static void one_kind(int family, int type)
 	link = attach(skel->progs.prog_drop, sk, 0);
 	close_fd(&sk);
 	sk = -1;
-	ASSERT_EQ(link_info(link).sock.sk_cookie, 0, "cookie");
+	ASSERT_EQ(link_info(link).sock.sock_cookie, 0, "cookie");
 	bpf_link__destroy(link);
 out:
 	close_pair(sk, peer);
@@ -1696,7 +1696,7 @@ static void inherit_update(void)
 	}
 	close_fd(&l.fd);
 	l.fd = -1;
-	ASSERT_EQ(link_info(l.verdict).sock.sk_cookie, 0, "cookie");
+	ASSERT_EQ(link_info(l.verdict).sock.sock_cookie, 0, "cookie");
 	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 3, "count");
 	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_pass), "update");
 	for (i = 0; i < 3; i++) {
