@@ -1816,11 +1816,8 @@ struct queried {
 
 static int query_slot(int fd, enum bpf_attach_type type, struct queried *q)
 {
-	LIBBPF_OPTS(bpf_prog_query_opts, opts,
-		.prog_ids = &q->prog,
-		.link_ids = &q->link,
-		.count = 1,
-	);
+	LIBBPF_OPTS(bpf_prog_query_opts, opts, .prog_ids = &q->prog, .link_ids = &q->link,
+		    .count = 1);
 	int err;
 
 	memset(q, 0xff, sizeof(*q));
