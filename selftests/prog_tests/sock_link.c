@@ -1829,19 +1829,16 @@ static int query_slot(int fd, enum bpf_attach_type type, struct queried *q)
 static void check_slot(int fd, enum bpf_attach_type type, struct bpf_program *prog,
 		       const struct bpf_link *link)
 {
-	struct bpf_prog_info info = {};
-	__u32 len = sizeof(info);
 	struct queried q;
 
 	if (!ASSERT_OK(query_slot(fd, type, &q), "query") ||
 	    !ASSERT_EQ(q.count, !!prog, "programs") || !prog)
 		return;
-	ASSERT_OK(bpf_prog_get_info_by_fd(bpf_program__fd(prog), &info, &len), "info");
-	ASSERT_EQ(q.prog, info.id, "program");
+	ASSERT_EQ(q.prog, id_from_prog_fd(bpf_program__fd(prog)), "program");
 	ASSERT_EQ(q.link, link ? link_info(link).id : 0, "link");
 }
 
-/* Who has what: by links, by a map, by none */
+/* Which program a socket has in each slot: of a link, of a map, or none */
 static void query(void)
 {
 	int map = bpf_map__fd(skel->maps.other_map);

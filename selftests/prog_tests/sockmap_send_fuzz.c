@@ -218,10 +218,10 @@ static void no_corking(struct send_fuzz *t)
 	t->budget = 0;
 }
 
-/* Nothing shows when that was sent. */
-static bool corked_nothing(const struct send_fuzz *t)
+/* Nothing shows when a message of no bytes that is corked was sent. */
+static bool can_leave(const struct send_fuzz *t)
 {
-	return t->corked && !t->len;
+	return t->joined && (!t->corked || t->len);
 }
 
 /* What is corked is sent as it is. */
@@ -269,7 +269,7 @@ static bool take_step(struct send_fuzz *t, struct step *step)
 			ok = wait_until(t, ROOM);
 		break;
 	case 'l':
-		if (t->joined && !corked_nothing(t))
+		if (can_leave(t))
 			ok = leave(t);
 		break;
 	case 'j':
@@ -277,7 +277,7 @@ static bool take_step(struct send_fuzz *t, struct step *step)
 			ok = join(t, BPF_NOEXIST);
 		break;
 	case 'R':
-		if (t->joined && !corked_nothing(t))
+		if (can_leave(t))
 			ok = replace(t);
 		break;
 	case 'B':
