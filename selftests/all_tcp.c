@@ -5,9 +5,9 @@
  *	all_tcp verdict|parser|msg
  *
  * verdict: a stream verdict; parser: one with a parser, whose records are what is
- * there; msg: a msg verdict. Sockets that listen or connect while it runs are added,
- * and all that those accept, until it gets SIGTERM. It prints a line when it is
- * ready, and one with what it has counted at the end. Needs cgroup2 at /sys/fs/cgroup.
+ * there; msg: a msg verdict. By a link on the root of the cgroups, until it gets
+ * SIGTERM. It prints a line when it is ready, and one with what it has counted at the
+ * end. Needs cgroup2 at /sys/fs/cgroup.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
@@ -28,44 +29,29 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* The id of a link of @prog that has no socket yet */
-static __u32 link_without_socket(struct bpf_program *prog, __u32 flags)
-{
-	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = BPF_F_SOCK_NONE | flags);
-	struct bpf_link *link = bpf_program__attach_sock(prog, 0, &opts);
-	struct bpf_link_info info = {};
-	__u32 len = sizeof(info);
-
-	if (!link || bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len))
-		die("link");
-	return info.id;
-}
-
-static void make_links(struct all_tcp *skel, const char *mode)
-{
-	struct bpf_program *last = strcmp(mode, "msg") ? skel->progs.verdict : skel->progs.msg;
-
-	if (!strcmp(mode, "parser")) {
-		skel->bss->for_listeners[0] = link_without_socket(skel->progs.parser,
-								  BPF_F_SOCK_INHERIT);
-		skel->bss->for_clients[0] = link_without_socket(skel->progs.parser, 0);
-	}
-	skel->bss->for_listeners[1] = link_without_socket(last, BPF_F_SOCK_INHERIT);
-	skel->bss->for_clients[1] = link_without_socket(last, 0);
-}
-
 /* All sockets are below the root of the cgroups. */
-static void watch(struct all_tcp *skel)
+static struct bpf_link *cover(struct all_tcp *skel, const char *mode)
 {
+	struct bpf_program *prog = strcmp(mode, "msg") ? skel->progs.verdict : skel->progs.msg;
 	int cgroup = open(CGROUP, O_RDONLY | O_DIRECTORY);
+	LIBBPF_OPTS(bpf_sock_link_opts, opts);
+	struct bpf_link *link;
 
-	if (cgroup < 0 || !bpf_program__attach_cgroup(skel->progs.add_socket, cgroup))
+	if (!strcmp(mode, "parser"))
+		opts.parser_fd = bpf_program__fd(skel->progs.parser);
+	link = cgroup < 0 ? NULL : bpf_program__attach_sock(prog, cgroup, &opts);
+	if (!link)
 		die(CGROUP);
+	close(cgroup);
+	return link;
 }
 
 int main(int argc, char **argv)
 {
 	const char *mode = argc == 2 ? argv[1] : "";
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+	struct bpf_link *link;
 	struct all_tcp *skel;
 	sigset_t end;
 	int sig;
@@ -81,14 +67,13 @@ int main(int argc, char **argv)
 	skel = all_tcp__open_and_load();
 	if (!skel)
 		die("load");
-	make_links(skel, mode);
-	watch(skel);
+	link = cover(skel, mode);
 	printf("ready\n");
 	fflush(stdout);
 	sigwait(&end, &sig);
-	printf("listeners %llu, clients %llu, accepted %llu, missed %llu, refused %llu (%d), runs %llu, bytes %llu\n",
-	       skel->bss->listeners, skel->bss->clients, skel->bss->accepted,
-	       skel->bss->missed, skel->bss->refused, skel->bss->refused_err,
-	       skel->bss->runs, skel->bss->bytes);
+	if (bpf_link_get_info_by_fd(bpf_link__fd(link), &info, &len))
+		die("link");
+	printf("sockets now %u, missed %u, runs %llu, bytes %llu\n", info.sock.nr_socks,
+	       info.sock.nr_missed, skel->bss->runs, skel->bss->bytes);
 	return 0;
 }

@@ -34,7 +34,7 @@
 
 static struct test_sockmap_recv *skel;
 static struct bench_msg *msg_skel;
-static int parser_link, verdict_link;	/* for sockets to join; -1 if there are no links */
+static bool has_links;	/* of programs on sockets, in this kernel */
 
 static int listen_at(struct sockaddr_in *addr)
 {
@@ -77,11 +77,15 @@ static void connect_pair(int *sk, int *peer)
 	close(listener);
 }
 
-/* A way of putting programs on a socket: it joins a map, or links, that have them */
+/* A way of putting programs on a socket: it joins a map that has them, or gets a link;
+ * those of a server inherit one, or are covered by that of a cgroup.
+ */
 struct way {
 	const char *name;
 	bool parser;
 	bool direct;
+	bool cgroup;
+	int link;		/* of its own, now */
 	bool none;
 	const char *msg;	/* a sk_msg program of that name, instead */
 	enum { TO_PEER, TO_INGRESS, TO_EGRESS } to;	/* where it redirects to */
@@ -97,26 +101,33 @@ static int map_of(struct way *w)
 	return bpf_map__fd(w->msg ? msg_skel->maps.sock_map : skel->maps.sock_map);
 }
 
+static int link_on(struct way *w, int fd, __u32 flags)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = flags);
+
+	opts.sock.parser_fd = w->parser ? prog_fd(true) : 0;
+	return has_links ? bpf_link_create(prog_fd(false), fd, BPF_SK_SKB_STREAM_VERDICT, &opts) :
+			   -1;
+}
+
 static bool join(struct way *w, int sk)
 {
-	LIBBPF_OPTS(bpf_link_update_opts, add, .flags = BPF_F_SOCK_ADD,
-		    .parser_link_fd = w->parser ? parser_link : 0);
-	int key = 0, map = map_of(w);
+	int key = 0;
 
 	if (w->none)
 		return true;
-	return w->direct ? !bpf_link_update(verdict_link, sk, &add) :
-			   !bpf_map_update_elem(map, &key, &sk, BPF_ANY);
+	if (!w->direct)
+		return !bpf_map_update_elem(map_of(w), &key, &sk, BPF_ANY);
+	w->link = link_on(w, sk, 0);
+	return w->link >= 0;
 }
 
 static void leave(struct way *w, int sk)
 {
-	LIBBPF_OPTS(bpf_link_update_opts, del, .flags = BPF_F_SOCK_DEL,
-		    .parser_link_fd = w->parser ? parser_link : 0);
 	int key = 0;
 
 	if (w->direct)
-		bpf_link_update(verdict_link, sk, &del);
+		close(w->link);
 	else if (!w->none)
 		bpf_map_delete_elem(map_of(w), &key);
 }
@@ -138,12 +149,14 @@ static void set_progs(struct way *w, int map)
 		die("bpf_prog_attach");
 }
 
-static void make_links(void)
+/* A kernel without them takes the socket for something that is no map, and says EINVAL. */
+static void look_for_links(void)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = BPF_F_SOCK_NONE);
+	int sk = socket(AF_INET, SOCK_STREAM, 0);
 
-	parser_link = bpf_link_create(prog_fd(true), 0, BPF_SK_SKB_STREAM_PARSER, &opts);
-	verdict_link = bpf_link_create(prog_fd(false), 0, BPF_SK_SKB_STREAM_VERDICT, &opts);
+	has_links = bpf_link_create(prog_fd(false), sk, BPF_SK_SKB_STREAM_VERDICT, NULL) < 0 &&
+		    errno == EOPNOTSUPP;
+	close(sk);
 }
 
 /* Which programs the map has, its sockets get. */
@@ -409,7 +422,7 @@ static long long worst_rounds(struct way *w, const struct worst *worst, int byte
 static void limit(const char *what, const struct worst *worst, struct way *w, long long value,
 		  long long most)
 {
-	if (w->none || parser_link < 0 || value <= most)
+	if (w->none || !has_links || value <= most)
 		return;
 	fprintf(stderr, "bench: %s of %s, %s: %lld, more than %lld\n", what, worst->name,
 		w->name, value, most);
@@ -487,7 +500,7 @@ static int attach_alone(struct way *w, int sk)
 	int key = 0, map;
 
 	if (w->direct)
-		return bpf_link_create(prog_fd(false), sk, BPF_SK_SKB_STREAM_VERDICT, NULL);
+		return link_on(w, sk, 0);
 	map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, NULL, 4, 4, 1, NULL);
 	if (map < 0)
 		die("bpf_map_create");
@@ -527,8 +540,8 @@ static void bench_attach_alone(struct way *w)
 	close(peer);
 }
 
-/* A server's connections: by a sockops program into the map, or as heirs of the
- * listening socket
+/* A server's connections: by a sockops program into the map, as heirs of the listening
+ * socket, or as sockets of a cgroup. In the latter, so is what connects.
  */
 struct server {
 	struct sockaddr_in addr;
@@ -537,16 +550,15 @@ struct server {
 
 static bool serve(struct server *s, struct way *w)
 {
-	LIBBPF_OPTS(bpf_link_create_opts, inherit, .flags = BPF_F_SOCK_INHERIT);
 	int sockops = bpf_program__fd(skel->progs.prog_sockops);
 
 	prepare(w);
 	s->listener = listen_at(&s->addr);
 	s->cgroup = open("/sys/fs/cgroup", O_RDONLY);
 	s->link = -1;
-	if (w->direct) {
-		s->link = bpf_link_create(prog_fd(false), s->listener,
-					  BPF_SK_SKB_STREAM_VERDICT, &inherit);
+	if (w->direct || w->cgroup) {
+		s->link = w->cgroup ? link_on(w, s->cgroup, 0) :
+				      link_on(w, s->listener, BPF_F_SOCK_INHERIT);
 		return s->link >= 0;
 	}
 	if (!w->none && bpf_prog_attach(sockops, s->cgroup, BPF_CGROUP_SOCK_OPS, 0))
@@ -591,8 +603,8 @@ static void allow_sockets(void)
 		die("setrlimit");
 }
 
-/* All in one map: a slot is 8 bytes, and not counted. Or all in one link, or each
- * @alone in its own.
+/* All in one map: a slot is 8 bytes, and not counted. Or each @alone in its own, or with
+ * a link of its own.
  */
 static void bench_memory(struct way *w, bool alone)
 {
@@ -613,8 +625,7 @@ static void bench_memory(struct way *w, bool alone)
 		if (alone)
 			n += own[i] >= 0;
 		else
-			n += w->direct ? join(w, sk[i]) :
-					 !bpf_map_update_elem(map, &i, &sk[i], BPF_ANY);
+			n += !bpf_map_update_elem(map, &i, &sk[i], BPF_ANY);
 	}
 	if (n == SOCKETS)
 		printf("memory of a socket, %s%s\t%ld\n", alone ? "each its own, " : "",
@@ -697,6 +708,7 @@ int main(int argc, char **argv)
 		{ "direct verdict", .direct = true },
 		{ "direct parser + verdict", .parser = true, .direct = true },
 	};
+	struct way covered = { "link of a cgroup, both ends", .cgroup = true };
 	struct way sends[] = {
 		{ "sk_msg pass", .msg = "pass" },
 		{ "sk_msg pass, apply to each", .msg = "pass_apply" },
@@ -731,7 +743,7 @@ int main(int argc, char **argv)
 	if (!skel || !msg_skel || !worst_skel)
 		die("loading programs");
 	allow_sockets();
-	make_links();
+	look_for_links();
 	/* The machine has just booted. */
 	sleep(3);
 	for (j = 0; j < ARRAY_SIZE(worst); j++)
@@ -753,7 +765,8 @@ int main(int argc, char **argv)
 			if (!proxies[i].program || !access(proxies[i].program, F_OK))
 				bench_proxy(&proxies[i], &loads[j]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
-		bench_attach(&ways[i]);
+		if (!ways[i].direct)
+			bench_attach(&ways[i]);
 	bench_attach(&sends[0]);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
@@ -761,8 +774,9 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser)
 			bench_accept(&ways[i]);
+	bench_accept(&covered);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
-		if (!ways[i].parser)
+		if (!ways[i].parser && !ways[i].direct)
 			bench_memory(&ways[i], false);
 	bench_memory(&sends[0], false);
 	for (i = 1; i < ARRAY_SIZE(ways); i++)
@@ -771,6 +785,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < ARRAY_SIZE(ways); i++)
 		if (!ways[i].parser && (ways[i].none || ways[i].direct))
 			bench_accept_memory(&ways[i]);
+	bench_accept_memory(&covered);
 	bench_unread(&ways[0]);
 	for (i = 0; i < ARRAY_SIZE(sends); i++)
 		if (!i || sends[i].to == TO_INGRESS)

@@ -60,11 +60,10 @@ static struct http_policy *load(char **texts)
 
 static void attach(struct http_policy *skel, int fd)
 {
-	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = BPF_F_SOCK_INHERIT);
+	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = BPF_F_SOCK_INHERIT,
+		    .parser_fd = bpf_program__fd(skel->progs.http_parser));
 
-	/* This order: nothing is judged without the parser. */
-	if (!bpf_program__attach_sock(skel->progs.http_parser, fd, &opts) ||
-	    !bpf_program__attach_sock(skel->progs.http_policy, fd, &opts))
+	if (!bpf_program__attach_sock(skel->progs.http_policy, fd, &opts))
 		die("attach");
 }
 

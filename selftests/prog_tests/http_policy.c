@@ -6,6 +6,7 @@
 #include "test_progs.h"
 #include "network_helpers.h"
 #include "sockmap_helpers.h"
+#include "sock_link.h"
 #include "progs/http_policy.h"
 #include "http_policy.skel.h"
 
@@ -76,7 +77,6 @@ static const struct request {
 
 struct server {
 	struct http_policy *skel;
-	struct bpf_link *parser;
 	struct bpf_link *policy;
 	int fd;
 };
@@ -84,7 +84,6 @@ struct server {
 static void stop(struct server *s)
 {
 	bpf_link__destroy(s->policy);
-	bpf_link__destroy(s->parser);
 	http_policy__destroy(s->skel);
 	if (s->fd >= 0)
 		close(s->fd);
@@ -104,9 +103,11 @@ static bool start(struct server *s)
 		s->skel->bss->rules[i].len = strlen(allowed[i]);
 		memcpy(s->skel->bss->rules[i].text, allowed[i], strlen(allowed[i]));
 	}
-	s->parser = bpf_program__attach_sock(s->skel->progs.http_parser, s->fd, &opts);
+	if (!has_sock_links(s->skel->progs.http_policy))
+		return false;
+	opts.parser_fd = bpf_program__fd(s->skel->progs.http_parser);
 	s->policy = bpf_program__attach_sock(s->skel->progs.http_policy, s->fd, &opts);
-	return ASSERT_OK_PTR(s->parser, "attach") && ASSERT_OK_PTR(s->policy, "attach");
+	return ASSERT_OK_PTR(s->policy, "attach");
 }
 
 /* All of it, in pieces that end at each multiple of @cut */

@@ -28,19 +28,26 @@
 #include "trace_helpers.h"
 #include "fault_inject.h"
 #include "bpftool_link.h"
+#include "sock_link.h"
 #include "test_sock_link.skel.h"
-#include "test_sock_link_add.skel.h"
 
 #define WAIT_SEC 5
 
 static struct test_sock_link *skel;
 static const char zeros[32];
 
-static struct bpf_link *try_attach(struct bpf_program *prog, int fd, __u32 flags)
+static struct bpf_link *try_attach_pair(struct bpf_program *parser, struct bpf_program *prog,
+					int fd, __u32 flags)
 {
 	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = flags);
 
+	opts.parser_fd = parser ? bpf_program__fd(parser) : 0;
 	return bpf_program__attach_sock(prog, fd, &opts);
+}
+
+static struct bpf_link *try_attach(struct bpf_program *prog, int fd, __u32 flags)
+{
+	return try_attach_pair(NULL, prog, fd, flags);
 }
 
 static struct bpf_link *attach(struct bpf_program *prog, int fd, __u32 flags)
@@ -51,59 +58,45 @@ static struct bpf_link *attach(struct bpf_program *prog, int fd, __u32 flags)
 	return link;
 }
 
-/* The error it is refused with, 0 if not */
-static int refused(struct bpf_program *prog, int fd, __u32 flags)
+/* A verdict with the parser of the records here */
+static struct bpf_link *attach_pair(struct bpf_program *prog, int fd, __u32 flags)
 {
-	struct bpf_link *link = try_attach(prog, fd, flags);
+	struct bpf_link *link = try_attach_pair(skel->progs.prog_parser, prog, fd, flags);
+
+	ASSERT_OK_PTR(link, "attach");
+	return link;
+}
+
+/* The error they are refused with, 0 if not */
+static int pair_refused(struct bpf_program *parser, struct bpf_program *prog, int fd,
+			__u32 flags)
+{
+	struct bpf_link *link = try_attach_pair(parser, prog, fd, flags);
 	int err = link ? 0 : -errno;
 
 	bpf_link__destroy(link);
 	return err;
 }
 
+static int refused(struct bpf_program *prog, int fd, __u32 flags)
+{
+	return pair_refused(NULL, prog, fd, flags);
+}
+
+/* New programs for a link that has two; those of @parser NULL stays */
+static int update_pair(struct bpf_link *link, struct bpf_program *parser,
+		       struct bpf_program *prog)
+{
+	LIBBPF_OPTS(bpf_link_update_opts, opts);
+
+	opts.new_parser_fd = parser ? bpf_program__fd(parser) : 0;
+	return bpf_link_update(bpf_link__fd(link), bpf_program__fd(prog), &opts);
+}
+
 struct listener {
-	struct bpf_link *parser;
-	struct bpf_link *verdict;
+	struct bpf_link *link;
 	int fd;
 };
-
-/* Add a socket to links that were made with BPF_F_SOCK_NONE, or take it off: to that
- * of the verdict and, if there is one, that of the parser in the same step.
- */
-static int update_sock(const struct bpf_link *verdict, const struct bpf_link *parser,
-		       int fd, __u32 flags)
-{
-	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = flags);
-
-	if (parser)
-		opts.parser_link_fd = bpf_link__fd(parser);
-	return bpf_link_update(bpf_link__fd(verdict), fd, &opts);
-}
-
-static int add_to(const struct bpf_link *link, int fd)
-{
-	return update_sock(link, NULL, fd, BPF_F_SOCK_ADD);
-}
-
-static int del_from(const struct bpf_link *link, int fd)
-{
-	return update_sock(link, NULL, fd, BPF_F_SOCK_DEL);
-}
-
-static int update_both(const struct listener *l, int fd, __u32 flags)
-{
-	return update_sock(l->verdict, l->parser, fd, flags);
-}
-
-/* The error that the socket is refused with by a link that others could share */
-static int refused_by_shared(struct bpf_program *prog, int fd, __u32 flags)
-{
-	struct bpf_link *link = try_attach(prog, 0, flags | BPF_F_SOCK_NONE);
-	int err = link ? add_to(link, fd) : -errno;
-
-	bpf_link__destroy(link);
-	return err;
-}
 
 /* A record of @len bytes, as sockmap_records.h has it */
 static bool send_record(int fd, char action, int len)
@@ -187,97 +180,102 @@ out:
 	close_pair(sk, peer);
 }
 
-/* Parser, then verdict: not a byte is judged without the parser. */
-static void parser_first(void)
+/* A parser comes with its verdict: not a byte is judged without it. */
+static void parser(void)
 {
-	struct bpf_link *parser = NULL, *verdict = NULL;
-	int sk, peer;
+	struct bpf_link *link = NULL;
+	int i, sk, peer;
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
-	send_record(peer, 'P', 30);
-	parser = attach(skel->progs.prog_parser, sk, 0);
-	check(sk, 0, 30);
-	ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
-	verdict = attach(skel->progs.prog_judge, sk, 0);
-	check(sk, 0, 0);
-	ASSERT_EQ(send(peer, zeros, 27, 0), 27, "the other half");
-	check(sk, 30, 30);
-
-	/* and a skb verdict goes without one */
-	bpf_link__destroy(verdict);
-	verdict = NULL;
-	ASSERT_EQ(refused(skel->progs.prog_skb, sk, 0), -EBUSY, "skb verdict");
-	bpf_link__destroy(parser);
-	parser = NULL;
-
-	verdict = attach(skel->progs.prog_judge, sk, 0);
-	ASSERT_EQ(refused(skel->progs.prog_parser, sk, 0), -EBUSY, "parser after verdict");
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
+		link = attach_pair(skel->progs.prog_judge, sk, 0);
+		check(sk, 0, 0);
+		ASSERT_EQ(send(peer, zeros, 27, 0), 27, "the other half");
+		send_record(peer, 'D', 40);
+		check(sk, 70, 30);
+		ASSERT_EQ(refused(skel->progs.prog_judge, sk, 0), -EBUSY, "another");
+		ASSERT_EQ(pair_refused(skel->progs.prog_parser, skel->progs.prog_judge, sk, 0),
+			  -EBUSY, "another pair");
+		/* and both go at once */
+		ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
+		bpf_link__destroy(link);
+		link = NULL;
+		check(sk, 0, 3);
+	}
 out:
-	bpf_link__destroy(verdict);
-	bpf_link__destroy(parser);
+	bpf_link__destroy(link);
 	close_pair(sk, peer);
 }
 
-/* Without its parser, the verdict waits for another. */
-static void parser_gone(void)
+/* What the parser may be, and with what */
+static void parser_refused(void)
 {
-	struct bpf_link *parser = NULL, *verdict = NULL;
-	int sk, peer;
+	struct bpf_program *parser = skel->progs.prog_parser;
+	int map = bpf_map__fd(skel->maps.sock_map), fd = bpf_program__fd(parser), sk, peer;
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
-	parser = attach(skel->progs.prog_parser, sk, 0);
-	verdict = attach(skel->progs.prog_judge, sk, 0);
-	bpf_link__destroy(parser);
+	ASSERT_EQ(refused(parser, sk, 0), -EINVAL, "alone");
+	ASSERT_EQ(pair_refused(parser, parser, sk, 0), -EINVAL, "two parsers");
+	ASSERT_EQ(pair_refused(parser, skel->progs.prog_skb, sk, 0), -EINVAL, "skb verdict");
+	ASSERT_EQ(pair_refused(parser, skel->progs.prog_msg_pass, sk, 0), -EINVAL,
+		  "msg verdict");
+	ASSERT_EQ(pair_refused(skel->progs.prog_parser_changes, skel->progs.prog_judge, sk, 0),
+		  -EINVAL, "one that changes packets");
+	ASSERT_EQ(pair_refused(skel->progs.prog_msg_pass, skel->progs.prog_judge, sk, 0),
+		  -EINVAL, "program of another type");
+	/* The slot of the parser is taken, that of the verdict is not. */
+	if (!ASSERT_OK(bpf_prog_attach(fd, map, BPF_SK_SKB_STREAM_PARSER, 0), "attach"))
+		goto out;
+	xbpf_map_update_elem(map, &u32(0), &u64(sk), BPF_ANY);
+	ASSERT_EQ(pair_refused(parser, skel->progs.prog_judge, sk, 0), -EBUSY, "slot taken");
+	bpf_map_delete_elem(map, &u32(0));
+	bpf_prog_detach2(fd, map, BPF_SK_SKB_STREAM_PARSER);
 	send_record(peer, 'P', 30);
-	check(sk, 0, 0);
-	parser = attach(skel->progs.prog_parser, sk, 0);
-	check(sk, 30, 30);
-
-	bpf_link__destroy(parser);
-	parser = NULL;
-	send_record(peer, 'D', 40);
-	check(sk, 0, 0);
-	bpf_link__destroy(verdict);
-	verdict = NULL;
-	check(sk, 0, 40);
+	check(sk, 0, 30);
 out:
-	bpf_link__destroy(verdict);
-	bpf_link__destroy(parser);
 	close_pair(sk, peer);
 }
 
 /* An update counts from the next record on. */
 static void update(void)
 {
-	struct bpf_link *parser = NULL, *verdict = NULL;
+	struct bpf_link *link = NULL;
 	int sk, peer;
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
-	parser = attach(skel->progs.prog_parser, sk, 0);
-	verdict = attach(skel->progs.prog_drop, sk, 0);
+	link = attach_pair(skel->progs.prog_drop, sk, 0);
 	send_record(peer, 'P', 30);
 	check(sk, 30, 0);
 	send_record(peer, 'P', 40);
 	check(sk, 40, 0);
-	ASSERT_OK(bpf_link__update_program(verdict, skel->progs.prog_pass), "update");
+	ASSERT_OK(bpf_link__update_program(link, skel->progs.prog_pass), "update of one");
 	send_record(peer, 'D', 50);
 	check(sk, 50, 50);
 
 	/* A record begun is as long as the old parser said. */
 	ASSERT_EQ(send(peer, "\0\36Pxxxxxxx", 10, 0), 10, "ten of 30 bytes");
 	check(sk, 0, 0);
-	ASSERT_OK(bpf_link__update_program(parser, skel->progs.prog_parser_ten), "update");
+	ASSERT_OK(update_pair(link, skel->progs.prog_parser_ten, skel->progs.prog_judge),
+		  "update of both");
 	ASSERT_EQ(send(peer, zeros, 20, 0), 20, "the other 20");
 	check(sk, 30, 30);
-	send_record(peer, 'P', 20);
-	check(sk, 20, 20);
+	send_record(peer, 'P', 10);
+	send_record(peer, 'D', 10);
+	check(sk, 20, 10);
 	ASSERT_EQ(skel->bss->judged, 6, "records");
+
+	/* One whose length the old one could not tell is the new one's. */
+	ASSERT_OK(update_pair(link, skel->progs.prog_parser, skel->progs.prog_pass), "a header");
+	ASSERT_EQ(send(peer, "\0", 1, 0), 1, "half a header");
+	check(sk, 0, 0);
+	ASSERT_OK(update_pair(link, skel->progs.prog_parser_one, skel->progs.prog_pass), "one byte");
+	check(sk, 1, 1);
 out:
-	bpf_link__destroy(verdict);
-	bpf_link__destroy(parser);
+	bpf_link__destroy(link);
 	close_pair(sk, peer);
 }
 
@@ -288,35 +286,59 @@ static void update_refused(void)
 	int pass = bpf_program__fd(skel->progs.prog_pass);
 	int msg = bpf_program__fd(skel->progs.prog_msg_pass);
 	int skb = bpf_program__fd(skel->progs.prog_skb);
-	int changes = bpf_program__fd(skel->progs.prog_parser_changes);
-	struct bpf_link *parser = NULL, *link = NULL;
+	struct bpf_link *pair = NULL, *link = NULL;
 	int sk, peer, fd;
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
-	parser = attach(skel->progs.prog_parser, sk, 0);
-	link = attach(skel->progs.prog_drop, sk, 0);
+	pair = attach_pair(skel->progs.prog_drop, sk, 0);
+	link = attach(skel->progs.prog_drop, peer, 0);
 	fd = bpf_link__fd(link);
 	ASSERT_EQ(bpf_link_update(fd, msg, NULL), -EINVAL, "other type");
 	ASSERT_EQ(bpf_link_update(fd, skb, NULL), -EINVAL, "other attach type");
-	ASSERT_EQ(bpf_link_update(bpf_link__fd(parser), changes, NULL), -EINVAL,
-		  "parser that changes packets");
+	ASSERT_EQ(update_pair(link, skel->progs.prog_parser, skel->progs.prog_pass), -EINVAL,
+		  "parser for a link without one");
+	ASSERT_EQ(update_pair(pair, skel->progs.prog_parser_changes, skel->progs.prog_pass),
+		  -EINVAL, "parser that changes packets");
+	ASSERT_EQ(update_pair(pair, skel->progs.prog_judge, skel->progs.prog_pass), -EINVAL,
+		  "verdict as parser");
 	replace.old_prog_fd = pass;
 	ASSERT_EQ(bpf_link_update(fd, pass, &replace), -EPERM, "wrong old program");
+	replace.new_parser_fd = 999;
 	replace.old_prog_fd = drop;
+	ASSERT_EQ(bpf_link_update(bpf_link__fd(pair), pass, &replace), -EBADF, "no parser");
+	replace.new_parser_fd = 0;
 	ASSERT_OK(bpf_link_update(fd, pass, &replace), "right old program");
+	/* and nothing else has come of it */
+	send_record(peer, 'P', 30);
+	send_record(peer, 'P', 40);
+	check(sk, 70, 0);
 	ASSERT_OK(bpf_link__detach(link), "detach");
 	ASSERT_EQ(bpf_link_update(fd, drop, NULL), -ENOLINK, "after detach");
-	bpf_link__destroy(link);
 
-	link = attach(skel->progs.prog_drop, sk, 0);
 	close_fd(&sk);
 	sk = -1;
-	ASSERT_EQ(bpf_link_update(bpf_link__fd(link), pass, NULL), -ENOLINK, "after close");
+	ASSERT_EQ(bpf_link_update(bpf_link__fd(pair), pass, NULL), -ENOLINK, "after close");
 out:
 	bpf_link__destroy(link);
-	bpf_link__destroy(parser);
+	bpf_link__destroy(pair);
 	close_pair(sk, peer);
+}
+
+/* Links of other kinds have no parser. */
+static void update_others(void)
+{
+	int cg = test__join_cgroup("/sock_link");
+	struct bpf_link *link;
+
+	if (!ASSERT_GE(cg, 0, "cgroup"))
+		return;
+	link = bpf_program__attach_cgroup(skel->progs.prog_sockops, cg);
+	if (ASSERT_OK_PTR(link, "attach"))
+		ASSERT_EQ(update_pair(link, skel->progs.prog_parser, skel->progs.prog_sockops),
+			  -EINVAL, "update");
+	bpf_link__destroy(link);
+	close(cg);
 }
 
 static void fdinfo_has(struct bpf_link *link, const char *what)
@@ -346,7 +368,7 @@ static void info(void)
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
-	link = attach(skel->progs.prog_drop, sk, BPF_F_SOCK_ZEROCOPY);
+	link = attach_pair(skel->progs.prog_drop, sk, 0);
 	if (!link)
 		goto out;
 	xgetsockopt(sk, SOL_SOCKET, SO_COOKIE, &cookie, &len);
@@ -356,7 +378,9 @@ static void info(void)
 	ASSERT_EQ(info.sock.sock_cookie, cookie, "cookie");
 	ASSERT_EQ(info.sock.netns_ino, st.st_ino, "netns_ino");
 	ASSERT_EQ(info.sock.attach_type, BPF_SK_SKB_STREAM_VERDICT, "attach_type");
-	ASSERT_EQ(info.sock.flags, BPF_F_SOCK_ZEROCOPY, "flags");
+	ASSERT_EQ(info.sock.flags, 0, "flags");
+	ASSERT_EQ(info.sock.parser_id, id_from_prog_fd(bpf_program__fd(skel->progs.prog_parser)),
+		  "parser");
 	ASSERT_EQ(info.sock.nr_socks, 1, "count");
 	snprintf(want, sizeof(want), "cookie:\t%llu\n", cookie);
 	fdinfo_has(link, want);
@@ -402,9 +426,9 @@ static void bpftool(void)
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
-	link = attach(skel->progs.prog_drop, sk, BPF_F_SOCK_ZEROCOPY);
+	link = attach_pair(skel->progs.prog_drop, sk, 0);
 	server = socket_loopback(AF_INET, SOCK_STREAM);
-	other = attach(skel->progs.prog_parser, server, BPF_F_SOCK_INHERIT);
+	other = attach(skel->progs.prog_msg_pass, server, BPF_F_SOCK_INHERIT);
 	if (!link || !other)
 		goto out;
 	info = link_info(link);
@@ -413,20 +437,21 @@ static void bpftool(void)
 	bpftool_show(link, false);
 	has_said("%u: sock  prog %u  ", info.id, info.prog_id);
 	has_said("\tsock_cookie %llu  netns_ino %u  attach_type ", cookie, ns);
-	has_said("attach_type sk_skb_stream_verdict  zerocopy  sockets 1");
+	has_said("attach_type sk_skb_stream_verdict  parser %u  sockets 1", info.sock.parser_id);
 	bpftool_show(link, true);
 	has_said("{\"id\":%u,\"type\":\"sock\",\"prog_id\":%u,", info.id, info.prog_id);
 	has_said("\"sock_cookie\":%llu,\"netns_ino\":%u,", cookie, ns);
-	has_said("\"attach_type\":\"sk_skb_stream_verdict\",\"flags\":");
-	has_said(",\"flags\":[\"zerocopy\"],\"sockets\":1");
+	has_said("\"attach_type\":\"sk_skb_stream_verdict\",\"parser_id\":%u,",
+		 info.sock.parser_id);
+	has_said(",\"flags\":[],\"sockets\":1");
 	bpftool_show(other, false);
-	has_said("attach_type sk_skb_stream_parser  inherit  sockets 1");
+	has_said("attach_type sk_msg_verdict  inherit  sockets 1");
 	bpftool_show(other, true);
-	has_said("\"flags\":[\"inherit\"]");
+	has_said("\"attach_type\":\"sk_msg_verdict\",\"flags\":[\"inherit\"]");
 
 	ASSERT_OK(bpf_link__detach(other), "detach");
 	bpftool_show(other, false);
-	has_said("  detached  attach_type sk_skb_stream_parser  ");
+	has_said("  detached  attach_type sk_msg_verdict  ");
 	bpftool_show(other, true);
 	has_said("\"state\":\"detached\"");
 	close_fd(&sk);
@@ -442,59 +467,22 @@ out:
 		close(server);
 }
 
-/* What the peer writes to a page after it has sent it reaches the reader if the
- * programs only observe, and not otherwise.
- */
-static void observer(__u32 flags, char expected)
-{
-	int sk, peer, file = memfd_create("shared", 0);
-	struct bpf_link *link = NULL;
-	char page[256];
-
-	if (!tcp_pair(&sk, &peer) || !ASSERT_GE(file, 0, "memfd_create"))
-		goto out;
-	link = attach(skel->progs.prog_pass, sk, flags);
-	memset(page, 'a', sizeof(page));
-	ASSERT_EQ(pwrite(file, page, sizeof(page), 0), sizeof(page), "pwrite");
-	ASSERT_EQ(sendfile(peer, file, &(off_t){ 0 }, sizeof(page)), sizeof(page), "sendfile");
-	wait_judged(sizeof(page));
-	memset(page, 'b', sizeof(page));
-	ASSERT_EQ(pwrite(file, page, sizeof(page), 0), sizeof(page), "pwrite");
-	ASSERT_EQ(recv_timeout(sk, page, sizeof(page), MSG_WAITALL, WAIT_SEC), sizeof(page),
-		  "recv");
-	ASSERT_EQ(page[0], expected, "what was read");
-	skel->bss->judged_bytes = 0;
-out:
-	bpf_link__destroy(link);
-	close_pair(sk, peer);
-	close(file);
-}
-
-static void zerocopy(void)
-{
-	observer(0, 'a');
-	observer(BPF_F_SOCK_ZEROCOPY, 'b');
-}
-
 /* The link does not keep the socket open: the peer sees the end of file. */
 static void close_socket(void)
 {
-	struct bpf_link *parser = NULL, *verdict = NULL;
+	struct bpf_link *link = NULL;
 	int sk, peer;
 	char c;
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
-	parser = attach(skel->progs.prog_parser, sk, 0);
-	verdict = attach(skel->progs.prog_pass, sk, 0);
+	link = attach_pair(skel->progs.prog_pass, sk, 0);
 	close_fd(&sk);
 	sk = -1;
 	ASSERT_EQ(recv_timeout(peer, &c, 1, 0, WAIT_SEC), 0, "end of file");
-	ASSERT_EQ(link_info(verdict).sock.sock_cookie, 0, "cookie");
-	ASSERT_EQ(link_info(parser).sock.sock_cookie, 0, "cookie");
+	ASSERT_EQ(link_info(link).sock.sock_cookie, 0, "cookie");
 out:
-	bpf_link__destroy(verdict);
-	bpf_link__destroy(parser);
+	bpf_link__destroy(link);
 	close_pair(sk, peer);
 }
 
@@ -509,11 +497,9 @@ static const struct {
 	{ { "prog_drop",     "prog_skb" },        -EBUSY },
 	{ { "prog_skb",      "prog_drop" },       -EBUSY },
 	{ { "prog_skb",      "prog_skb" },        -EBUSY },
-	{ { "prog_parser",   "prog_parser_ten" }, -EBUSY },
 	{ { "prog_msg_pass", "prog_msg_drop" },   -EBUSY },
 	{ { "prog_msg_pass", "prog_drop" },       0 },
 	{ { "prog_drop",     "prog_msg_pass" },   0 },
-	{ { "prog_parser",   "prog_drop" },       0 },
 };
 
 struct attached {
@@ -825,13 +811,12 @@ static const struct {
 	const char *prog;
 	int err;
 	__u32 flags;
-	int add_err;	/* if that is another when it is added to a link of others */
+	bool parser;
 } refusals[] = {
 	{ "connected",		connected,	"prog_pass",	0 },
 	{ "no file",		no_file,	"prog_pass",	-EBADF },
-	{ "no socket",		no_socket,	"prog_pass",	-EINVAL, 0, -ENOTSOCK },
-	{ "flags for a map",	a_map,		"prog_pass",	-EINVAL, BPF_F_SOCK_ZEROCOPY,
-				-ENOTSOCK },
+	{ "no socket",		no_socket,	"prog_pass",	-EINVAL },
+	{ "flags for a map",	a_map,		"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
 	{ "unconnected",	unconnected,	"prog_pass",	-EOPNOTSUPP },
 	{ "unconnected, msg",	unconnected,	"prog_msg_pass", -EOPNOTSUPP },
 	{ "closed by the peer",	peer_closed,	"prog_pass",	0 },
@@ -839,18 +824,15 @@ static const struct {
 	{ "raw",		raw,		"prog_pass",	-EOPNOTSUPP },
 	{ "UDP",		udp,		"prog_pass",	0 },
 	{ "UDP, unbound",	udp_unbound,	"prog_pass",	-EOPNOTSUPP },
-	{ "UDP, parser",	udp,		"prog_parser",	-EOPNOTSUPP },
+	{ "UDP, parser",	udp,		"prog_pass",	-EOPNOTSUPP, 0, true },
 	{ "UDP, msg",		udp,		"prog_msg_pass", -EOPNOTSUPP },
 	{ "unix",		unix_stream,	"prog_skb",	0 },
 	{ "unix, unconnected",	unix_unconnected, "prog_skb",	-EOPNOTSUPP },
-	{ "unix, parser",	unix_stream,	"prog_parser",	-EOPNOTSUPP },
+	{ "unix, parser",	unix_stream,	"prog_pass",	-EOPNOTSUPP, 0, true },
 	{ "unix, msg",		unix_stream,	"prog_msg_pass", -EOPNOTSUPP },
 	{ "unknown flag",	connected,	"prog_pass",	-EINVAL, 1U << 31 },
-	{ "parser that changes", connected,	"prog_parser_changes", -EINVAL },
 	{ "listening",		listening,	"prog_pass",	-EINVAL },
 	{ "listening, inherit",	listening,	"prog_pass",	0, BPF_F_SOCK_INHERIT },
-	{ "listening, all flags", listening,	"prog_pass",	0,
-				BPF_F_SOCK_INHERIT | BPF_F_SOCK_ZEROCOPY },
 	{ "connected, inherit",	connected,	"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
 	{ "UDP, inherit",	udp,		"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
 };
@@ -880,16 +862,13 @@ static void refusals_of_all(void)
 	for (i = 0; i < ARRAY_SIZE(refusals); i++) {
 		prog = bpf_object__find_program_by_name(skel->obj, refusals[i].prog);
 		fd = refusals[i].fd();
-		ASSERT_EQ(refused(prog, fd, refusals[i].flags), refusals[i].err,
-			  refusals[i].name);
-		ASSERT_EQ(refused_by_shared(prog, fd, refusals[i].flags),
-			  refusals[i].add_err ?: refusals[i].err, refusals[i].name);
+		ASSERT_EQ(pair_refused(refusals[i].parser ? skel->progs.prog_parser : NULL, prog,
+				       fd, refusals[i].flags),
+			  refusals[i].err, refusals[i].name);
 		close(fd);
 		close(1000);
 	}
 	fd = connected();
-	ASSERT_EQ(refused(skel->progs.prog_pass, fd, BPF_F_SOCK_NONE), -EINVAL,
-		  "none and a socket");
 	ASSERT_EQ(bpf_link_create(bpf_program__fd(skel->progs.prog_pass), fd,
 				  BPF_SK_MSG_VERDICT, NULL), -EINVAL, "wrong attach type");
 	ASSERT_EQ(create_with_revision(skel->progs.prog_pass, fd), -EINVAL, "revision");
@@ -1092,15 +1071,6 @@ static void one_kind(int family, int type)
 	send_record(peer, 'P', 50);
 	check(sk, 0, 50);
 
-	link = attach(skel->progs.prog_drop, 0, BPF_F_SOCK_NONE);
-	ASSERT_OK(add_to(link, sk), "add");
-	send_record(peer, 'P', 30);
-	check(sk, 30, 0);
-	ASSERT_OK(del_from(link, sk), "take off");
-	send_record(peer, 'P', 40);
-	check(sk, 0, 40);
-	bpf_link__destroy(link);
-
 	link = attach(skel->progs.prog_drop, sk, 0);
 	close_fd(&sk);
 	sk = -1;
@@ -1159,9 +1129,8 @@ static int client_of(int fd)
 
 static bool judge_listener(struct listener *l)
 {
-	l->parser = attach(skel->progs.prog_parser, l->fd, BPF_F_SOCK_INHERIT);
-	l->verdict = attach(skel->progs.prog_judge, l->fd, BPF_F_SOCK_INHERIT);
-	return l->parser && l->verdict;
+	l->link = attach_pair(skel->progs.prog_judge, l->fd, BPF_F_SOCK_INHERIT);
+	return l->link;
 }
 
 static bool listen_judged(struct listener *l, int family)
@@ -1173,8 +1142,7 @@ static bool listen_judged(struct listener *l, int family)
 
 static void unlisten(struct listener *l)
 {
-	bpf_link__destroy(l->verdict);
-	bpf_link__destroy(l->parser);
+	bpf_link__destroy(l->link);
 	if (l->fd >= 0)
 		close(l->fd);
 }
@@ -1192,14 +1160,14 @@ static void __inherit(int family)
 	send_record(c, 'P', 40);
 	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
 	check(sk, 70, 40);
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 2, "count");
+	ASSERT_EQ(link_info(l.link).sock.nr_socks, 2, "count");
 	ASSERT_EQ(refused(skel->progs.prog_pass, sk, 0), -EBUSY, "slot of the connection");
 	send_record(c, 'D', 50);
 	send_record(c, 'P', 60);
 	check(sk, 110, 60);
 	close_fd(&sk);
 	sk = -1;
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
+	ASSERT_EQ(link_info(l.link).sock.nr_socks, 1, "count");
 out:
 	close_pair(sk, c);
 	unlisten(&l);
@@ -1262,7 +1230,7 @@ static void inherit_waiting(void)
 	}
 	if (!judge_listener(&l))
 		goto out;
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 3, "count");
+	ASSERT_EQ(link_info(l.link).sock.nr_socks, 3, "count");
 	check(-1, 140, 0);
 	for (i = 0; i < 2; i++) {
 		sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
@@ -1323,7 +1291,7 @@ static void inherit_migrated(void)
 	close(first);
 	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
 	check(sk, 70, 40);
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 2, "count");
+	ASSERT_EQ(link_info(l.link).sock.nr_socks, 2, "count");
 	send_record(c, 'P', 50);
 	check(sk, 50, 50);
 out:
@@ -1500,7 +1468,7 @@ static void inherit_many(void)
 	if (listen_judged(&l, AF_INET)) {
 		connect_and_judge(&l, MANY);
 		/* It does not listen any more, either. */
-		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
+		ASSERT_EQ(link_info(l.link).sock.nr_socks, 0, "count");
 	}
 	unlisten(&l);
 }
@@ -1509,11 +1477,14 @@ static void inherit_many(void)
 static bool attach_fail_nth(int fail_nth, int nth, struct bpf_program *prog, int sk,
 			    int *link)
 {
+	LIBBPF_OPTS(bpf_link_create_opts, opts);
 	char left = 'x';
 
+	if (prog == skel->progs.prog_judge)
+		opts.sock.parser_fd = bpf_program__fd(skel->progs.prog_parser);
 	dprintf(fail_nth, "%d", nth);
 	*link = bpf_link_create(bpf_program__fd(prog), sk,
-				bpf_program__expected_attach_type(prog), NULL);
+				bpf_program__expected_attach_type(prog), &opts);
 	if (*link < 0)
 		*link = -errno;
 	pread(fail_nth, &left, 1, 0);
@@ -1543,7 +1514,7 @@ static int attach_nomem(struct bpf_program *prog, int sk, int peer, int judged)
 
 static void attach_all_nomem(void)
 {
-	int sk, peer, parser = -1, verdict = -1, msg = -1;
+	int sk, peer, verdict = -1, msg = -1;
 
 	if (!tcp_pair(&sk, &peer))
 		goto out;
@@ -1551,14 +1522,12 @@ static void attach_all_nomem(void)
 	set_fault(FAILSLAB "times", "-1");
 	set_fault(FAILSLAB "ignore-gfp-wait", "0");
 	msg = attach_nomem(skel->progs.prog_msg_drop, sk, peer, 0);
-	parser = attach_nomem(skel->progs.prog_parser, sk, peer, 0);
 	verdict = attach_nomem(skel->progs.prog_judge, sk, peer, 30);
 	set_fault(FAILSLAB "ignore-gfp-wait", "1");
 	ASSERT_GE(verdict, 0, "attached");
 	ASSERT_EQ(send(sk, "x", 1, 0), -1, "send");
 out:
 	close(verdict);
-	close(parser);
 	close(msg);
 	close_pair(sk, peer);
 }
@@ -1688,7 +1657,7 @@ static void inherit_update(void)
 		sk[i] = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
 	}
 	c[2] = client_of(l.fd);
-	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_drop), "update");
+	ASSERT_OK(bpf_link__update_program(l.link, skel->progs.prog_drop), "update");
 	sk[2] = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
 	for (i = 0; i < 3; i++) {
 		send_record(c[i], 'P', 30);
@@ -1696,15 +1665,15 @@ static void inherit_update(void)
 	}
 	close_fd(&l.fd);
 	l.fd = -1;
-	ASSERT_EQ(link_info(l.verdict).sock.sock_cookie, 0, "cookie");
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 3, "count");
-	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_pass), "update");
+	ASSERT_EQ(link_info(l.link).sock.sock_cookie, 0, "cookie");
+	ASSERT_EQ(link_info(l.link).sock.nr_socks, 3, "count");
+	ASSERT_OK(bpf_link__update_program(l.link, skel->progs.prog_pass), "update");
 	for (i = 0; i < 3; i++) {
 		send_record(c[i], 'D', 40);
 		check(sk[i], 40, 40);
 	}
-	ASSERT_OK(bpf_link__detach(l.verdict), "detach");
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
+	ASSERT_OK(bpf_link__detach(l.link), "detach");
+	ASSERT_EQ(link_info(l.link).sock.nr_socks, 0, "count");
 	for (i = 0; i < 3; i++) {
 		send_record(c[i], 'D', 50);
 		check(sk[i], 0, 50);
@@ -1722,14 +1691,14 @@ static void inherit_detach(void)
 
 	if (!listen_judged(&l, AF_INET))
 		goto out;
-	bpf_link__destroy(l.verdict);
-	l.verdict = NULL;
+	bpf_link__destroy(l.link);
+	l.link = NULL;
 	c = client_of(l.fd);
 	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
 	send_record(c, 'D', 30);
 	check(sk, 0, 30);
 	/* nor does it come to those that are there */
-	l.verdict = attach(skel->progs.prog_judge, l.fd, BPF_F_SOCK_INHERIT);
+	l.link = attach(skel->progs.prog_judge, l.fd, BPF_F_SOCK_INHERIT);
 	send_record(c, 'D', 30);
 	check(sk, 0, 30);
 out:
@@ -1870,7 +1839,7 @@ out:
 	close_pair(sk, peer);
 }
 
-struct three_links {
+struct two_links {
 	struct listener l;
 	struct bpf_link *msg;
 	int sk;
@@ -1878,28 +1847,26 @@ struct three_links {
 
 static void *update_links(void *arg)
 {
-	struct three_links *links = arg;
+	struct two_links *links = arg;
 
-	ASSERT_OK(bpf_link__update_program(links->l.parser, skel->progs.prog_parser_ten),
-		  "update of a parser");
-	ASSERT_OK(bpf_link__update_program(links->l.verdict, skel->progs.prog_drop),
-		  "update of a verdict");
+	ASSERT_OK(update_pair(links->l.link, skel->progs.prog_parser_ten, skel->progs.prog_drop),
+		  "update of a verdict and its parser");
 	ASSERT_OK(bpf_link__update_program(links->msg, skel->progs.prog_msg_drop),
 		  "update of a msg verdict");
-	ASSERT_EQ(link_info(links->l.verdict).sock.nr_socks, 3, "count");
-	fdinfo_has(links->l.verdict, "nr_socks:\t3");
+	ASSERT_EQ(link_info(links->l.link).sock.nr_socks, 3, "count");
+	fdinfo_has(links->l.link, "nr_socks:\t3");
 	check_slot(links->sk, BPF_SK_MSG_VERDICT, skel->progs.prog_msg_drop, links->msg);
+	check_slot(links->sk, BPF_SK_SKB_STREAM_PARSER, skel->progs.prog_parser_ten,
+		   links->l.link);
 	return NULL;
 }
 
 static void *end_links(void *arg)
 {
-	struct three_links *links = arg;
+	struct two_links *links = arg;
 
-	ASSERT_OK(bpf_link__detach(links->l.verdict), "detach");
-	ASSERT_EQ(link_info(links->l.verdict).sock.nr_socks, 0, "count");
-	bpf_link__destroy(links->l.parser);
-	links->l.parser = NULL;
+	ASSERT_OK(bpf_link__detach(links->l.link), "detach");
+	ASSERT_EQ(link_info(links->l.link).sock.nr_socks, 0, "count");
 	bpf_link__destroy(links->msg);
 	links->msg = NULL;
 	return NULL;
@@ -1910,7 +1877,7 @@ static void lock_held(void)
 {
 	int i, c[2] = { -1, -1 }, sk[2] = { -1, -1 };
 	struct stuck s = { .uffd = -1 };
-	struct three_links links = {};
+	struct two_links links = {};
 
 	if (!listen_judged(&links.l, AF_INET))
 		goto out;
@@ -1938,417 +1905,419 @@ out:
 	unlisten(&links.l);
 }
 
-/* Links of no socket, to add some to */
-static bool make_shared(struct listener *l, __u32 flags)
-{
-	l->fd = -1;
-	l->parser = attach(skel->progs.prog_parser, 0, BPF_F_SOCK_NONE | flags);
-	l->verdict = attach(skel->progs.prog_judge, 0, BPF_F_SOCK_NONE | flags);
-	return l->parser && l->verdict;
-}
-
-/* The same, for programs to add theirs */
-static bool load_adders(struct test_sock_link_add **adders, struct listener *l,
-			__u32 flags)
-{
-	bool made = make_shared(l, flags);
-
-	*adders = test_sock_link_add__open_and_load();
-	if (!ASSERT_OK_PTR(*adders, "open_and_load") || !made)
-		return false;
-	(*adders)->bss->links[0] = link_info(l->parser).id;
-	(*adders)->bss->links[1] = link_info(l->verdict).id;
-	return true;
-}
-
-/* Programs that add sockets as SOCK_OPS programs see them: sockets made later on */
-struct sockops {
-	struct test_sock_link_add *adders;
-	struct bpf_link *attached;
-	int cg;
-};
-
-static bool attach_sockops(struct sockops *o, struct listener *l, __u32 flags)
-{
-	o->attached = NULL;
-	o->cg = test__join_cgroup("/sock_link");
-	if (!load_adders(&o->adders, l, flags) || !ASSERT_GE(o->cg, 0, "cgroup"))
-		return false;
-	o->attached = bpf_program__attach_cgroup(o->adders->progs.add_established, o->cg);
-	return ASSERT_OK_PTR(o->attached, "attach_cgroup");
-}
-
-static void detach_sockops(struct sockops *o)
-{
-	bpf_link__destroy(o->attached);
-	o->attached = NULL;
-	test_sock_link_add__destroy(o->adders);
-	o->adders = NULL;
-	if (o->cg >= 0)
-		close(o->cg);
-	o->cg = -1;
-}
-
-static void add_sockops(void)
-{
-	static const struct {
-		int op;
-		bool passive;
-	} ops[] = {
-		{ BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, true },
-		{ BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, false },
-	};
-	int i, server = -1, c, sk, other;
-	struct listener l;
-	struct sockops o;
-
-	if (!attach_sockops(&o, &l, 0))
-		goto out;
-	server = socket_loopback(AF_INET, SOCK_STREAM);
-	for (i = 0; i < ARRAY_SIZE(ops); i++) {
-		o.adders->bss->op = ops[i].op;
-		memset(o.adders->bss->errs, -1, sizeof(o.adders->bss->errs));
-		c = client_of(server);
-		sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
-		ASSERT_OK(o.adders->bss->errs[0], "add the parser");
-		ASSERT_OK(o.adders->bss->errs[1], "add the verdict");
-		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
-		other = ops[i].passive ? c : sk;
-		sk = ops[i].passive ? sk : c;
-		send_record(other, 'D', 30);
-		send_record(other, 'P', 40);
-		check(sk, 70, 40);
-		close_pair(sk, other);
-		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
-	}
-	/* another op */
-	o.adders->bss->op = BPF_SOCK_OPS_TCP_CONNECT_CB;
-	c = client_of(server);
-	ASSERT_EQ(o.adders->bss->errs[1], -EOPNOTSUPP, "before the connection");
-	close(c);
-	/* what is gone, and what is for no one else */
-	o.adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
-	ASSERT_OK(bpf_link__detach(l.parser), "detach");
-	bpf_link__destroy(l.verdict);
-	l.verdict = NULL;
-	c = client_of(server);
-	ASSERT_EQ(o.adders->bss->errs[0], -ENOLINK, "detached");
-	ASSERT_EQ(o.adders->bss->errs[1], -ENOENT, "destroyed");
-	l.verdict = attach(skel->progs.prog_judge, c, 0);
-	o.adders->bss->links[1] = link_info(l.verdict).id;
-	close(client_of(server));
-	ASSERT_EQ(o.adders->bss->errs[1], -EINVAL, "of a socket");
-	close(c);
-out:
-	detach_sockops(&o);
-	unlisten(&l);
-	if (server >= 0)
-		close(server);
-}
-
-/* Whoever listens, and who connects to them */
-static void add_listen(void)
-{
-	int c = -1, sk = -1;
-	struct listener l;
-	struct sockops o;
-
-	if (!attach_sockops(&o, &l, BPF_F_SOCK_INHERIT))
-		goto out;
-	o.adders->bss->op = BPF_SOCK_OPS_TCP_LISTEN_CB;
-	memset(o.adders->bss->errs, -1, sizeof(o.adders->bss->errs));
-	l.fd = socket_loopback(AF_INET, SOCK_STREAM);
-	ASSERT_OK(o.adders->bss->errs[0], "add the parser");
-	ASSERT_OK(o.adders->bss->errs[1], "add the verdict");
-	o.adders->bss->op = BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
-	c = client_of(l.fd);
-	ASSERT_EQ(o.adders->bss->errs[1], -EINVAL, "add a connection");
-	send_record(c, 'D', 30);
-	send_record(c, 'P', 40);
-	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
-	check(sk, 70, 40);
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 2, "count");
-out:
-	close_pair(sk, c);
-	detach_sockops(&o);
-	unlisten(&l);
-}
-
-/* One of them has a program in that place. */
+/* One that waits to be accepted has a program in that place, from a map. */
 static void inherit_waiting_busy(void)
 {
-	int c = -1, sk = -1, server = -1;
-	struct listener l;
-	struct sockops o;
+	int c = -1, sk = -1, server = -1, cg = test__join_cgroup("/sock_link");
+	int map = bpf_map__fd(skel->maps.other_map);
+	struct bpf_link *adds = NULL;
 
-	if (!attach_sockops(&o, &l, 0))
+	if (!ASSERT_GE(cg, 0, "cgroup") ||
+	    !ASSERT_OK(bpf_prog_attach(bpf_program__fd(skel->progs.prog_pass), map,
+				       BPF_SK_SKB_STREAM_VERDICT, 0), "attach"))
 		goto out;
+	adds = bpf_program__attach_cgroup(skel->progs.prog_add_accepted, cg);
 	server = socket_loopback(AF_INET, SOCK_STREAM);
-	o.adders->bss->op = BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB;
 	c = client_of(server);
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
 	ASSERT_EQ(refused(skel->progs.prog_drop, server, BPF_F_SOCK_INHERIT), -EBUSY, "busy");
 	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
 	send_record(c, 'P', 50);
 	check(sk, 50, 50);
 	close_pair(sk, c);
-	c = -1;
-	sk = -1;
 	/* Nothing is left of it. */
-	detach_sockops(&o);
+	bpf_link__destroy(adds);
+	adds = NULL;
 	c = client_of(server);
 	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
 	send_record(c, 'P', 50);
 	check(sk, 0, 50);
 out:
+	bpf_link__destroy(adds);
 	close_pair(sk, c);
-	detach_sockops(&o);
-	unlisten(&l);
 	if (server >= 0)
 		close(server);
-}
-
-/* User space adds sockets, with data in any state, and takes them off again. */
-static void add_given(void)
-{
-	int i, sk[] = { -1, -1 }, peer[] = { -1, -1 };
-	struct listener l;
-
-	if (!make_shared(&l, 0))
-		goto out;
-	for (i = 0; i < 2; i++) {
-		if (!tcp_pair(&sk[i], &peer[i]))
-			goto out;
-		send_record(peer[i], 'D', 20);
-		send_record(peer[i], 'P', 30);
-		ASSERT_OK(add_to(l.parser, sk[i]), "add to the parser");
-		ASSERT_OK(add_to(l.verdict, sk[i]), "add to the verdict");
-		ASSERT_EQ(add_to(l.verdict, sk[i]), -EBUSY, "add it again");
-		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, i + 1, "count");
-		check(sk[i], 50, 30);
-	}
-	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_drop), "update");
-	for (i = 0; i < 2; i++) {
-		send_record(peer[i], 'P', 40);
-		check(sk[i], 40, 0);
-	}
-	/* off again, one by one, and one by closing it */
-	ASSERT_OK(del_from(l.verdict, sk[0]), "take off");
-	ASSERT_EQ(del_from(l.verdict, sk[0]), -ENOENT, "take it off again");
-	ASSERT_OK(del_from(l.parser, sk[0]), "take off");
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
-	for (i = 0; i < 2; i++) {
-		send_record(peer[i], 'P', 50);
-		check(sk[i], i ? 50 : 0, i ? 0 : 50);
-	}
-	close_fd(&sk[1]);
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
-	ASSERT_OK(add_to(l.verdict, sk[0]), "add to the verdict alone");
-	send_record(peer[0], 'P', 60);
-	check(sk[0], 60, 0);
-	ASSERT_OK(bpf_link__detach(l.verdict), "detach");
-	ASSERT_EQ(add_to(l.verdict, sk[0]), -ENOLINK, "detached");
-out:
-	for (i = 0; i < 2; i++)
-		close_pair(sk[i], peer[i]);
-	unlisten(&l);
-}
-
-/* Not a byte is judged without the parser, whenever they come and go. */
-static void add_given_both(void)
-{
-	int i, sk = -1, peer = -1;
-	struct listener l;
-
-	if (!make_shared(&l, 0) || !tcp_pair(&sk, &peer))
-		goto out;
-	for (i = 0; i < 3; i++) {
-		ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
-		ASSERT_OK(update_both(&l, sk, BPF_F_SOCK_ADD), "add");
-		ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_ADD), -EBUSY, "add again");
-		check(sk, 0, 0);
-		ASSERT_EQ(send(peer, zeros, 27, 0), 27, "the other half");
-		send_record(peer, 'D', 40);
-		check(sk, 70, 30);
-		ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
-		ASSERT_OK(update_both(&l, sk, BPF_F_SOCK_DEL), "take off");
-		ASSERT_EQ(link_info(l.parser).sock.nr_socks, 0, "count");
-		ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
-		check(sk, 0, 3);
-	}
-	/* one that is on one of them */
-	ASSERT_OK(add_to(l.parser, sk), "add to the parser");
-	ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_ADD), -EBUSY, "the slot of the parser");
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 0, "count");
-	ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_DEL), -ENOENT, "take off one");
-	ASSERT_EQ(link_info(l.parser).sock.nr_socks, 0, "count");
-	/* one that is detached */
-	ASSERT_OK(bpf_link__detach(l.parser), "detach");
-	ASSERT_EQ(update_both(&l, sk, BPF_F_SOCK_ADD), -ENOLINK, "without the parser");
-	send_record(peer, 'D', 30);
-	check(sk, 0, 30);
-out:
-	close_pair(sk, peer);
-	unlisten(&l);
-}
-
-static void add_given_msg(void)
-{
-	struct bpf_link *link = attach(skel->progs.prog_msg_drop, 0, BPF_F_SOCK_NONE);
-	int sk, peer;
-
-	if (!tcp_pair(&sk, &peer) || !link)
-		goto out;
-	ASSERT_OK(add_to(link, peer), "add");
-	ASSERT_EQ(send(peer, "x", 1, 0), -1, "send");
-	ASSERT_OK(del_from(link, peer), "take off");
-	send_record(peer, 'P', 30);
-	check(sk, 0, 30);
-out:
-	bpf_link__destroy(link);
-	close_pair(sk, peer);
-}
-
-/* What the link and the flags have to be; what the socket has to be, refusals has. */
-static void add_given_refused(void)
-{
-	LIBBPF_OPTS(bpf_link_update_opts, opts);
-	static const __u32 flags[] = {
-		BPF_F_SOCK_ADD | BPF_F_SOCK_DEL, BPF_F_SOCK_ADD | BPF_F_REPLACE,
-		BPF_F_SOCK_DEL | BPF_F_REPLACE, BPF_F_SOCK_ADD | 1U << 31,
-	};
-	struct bpf_link *none = attach(skel->progs.prog_pass, 0, BPF_F_SOCK_NONE);
-	struct bpf_link *own = NULL, *other = NULL;
-	struct listener both = { .fd = -1 };
-	int i, sk, peer, cg = test__join_cgroup("/sock_link");
-
-	if (!tcp_pair(&sk, &peer) || !none || !ASSERT_GE(cg, 0, "cgroup"))
-		goto out;
-	for (i = 0; i < ARRAY_SIZE(flags); i++) {
-		opts.flags = flags[i];
-		ASSERT_EQ(bpf_link_update(bpf_link__fd(none), sk, &opts), -EINVAL, "flags");
-	}
-	opts.flags = BPF_F_SOCK_ADD;
-	opts.old_prog_fd = bpf_program__fd(skel->progs.prog_pass);
-	ASSERT_EQ(bpf_link_update(bpf_link__fd(none), sk, &opts), -EINVAL, "and a program");
-	ASSERT_EQ(del_from(none, sk), -ENOENT, "take off what is not there");
-	ASSERT_EQ(del_from(none, 999), -EBADF, "take off no file");
-
-	own = attach(skel->progs.prog_pass, peer, 0);
-	both.parser = none;
-	both.verdict = none;
-	ASSERT_EQ(update_both(&both, sk, BPF_F_SOCK_ADD), -EINVAL, "no parser");
-	both.parser = own;
-	ASSERT_EQ(update_both(&both, sk, BPF_F_SOCK_ADD), -EINVAL, "one of a socket");
-	ASSERT_EQ(add_to(own, sk), -EINVAL, "a link of one socket");
-	ASSERT_EQ(del_from(own, peer), -EINVAL, "its socket");
-	other = bpf_program__attach_cgroup(skel->progs.prog_sockops, cg);
-	both.parser = other;
-	ASSERT_EQ(update_both(&both, sk, BPF_F_SOCK_ADD), -EINVAL, "parser of another kind");
-	ASSERT_EQ(add_to(other, sk), -EINVAL, "a link of another kind");
-	send_record(peer, 'P', 30);
-	check(sk, 0, 30);
-out:
-	bpf_link__destroy(other);
-	bpf_link__destroy(own);
-	bpf_link__destroy(none);
-	close_pair(sk, peer);
 	if (cg >= 0)
 		close(cg);
 }
 
-/* A listening socket: what waits to be accepted there, what comes, and what comes
- * when it is taken off.
- */
-static void add_given_listener(void)
+static long slab_of(int cgroup)
 {
-	struct bpf_link *link = attach(skel->progs.prog_judge, 0,
-				       BPF_F_SOCK_NONE | BPF_F_SOCK_INHERIT);
-	int fd = socket_loopback(AF_INET, SOCK_STREAM), c[3], sk[3], i;
+	static const char name[] = "slab_unreclaimable ";
+	int fd = openat(cgroup, "memory.stat", O_RDONLY);
+	char buf[8192] = "", *slab;
 
-	for (i = 0; i < 3; i++) {
-		if (i == 1)
-			ASSERT_OK(add_to(link, fd), "add");
-		if (i == 2)
-			ASSERT_OK(del_from(link, fd), "take off");
-		c[i] = client_of(fd);
-	}
-	for (i = 0; i < 3; i++) {
-		sk[i] = accept_timeout(fd, NULL, NULL, WAIT_SEC);
-		send_record(c[i], 'D', 30);
-		check(sk[i], i < 2 ? 30 : 0, i < 2 ? 0 : 30);
-	}
-	ASSERT_EQ(link_info(link).sock.nr_socks, 2, "count");
-	for (i = 0; i < 3; i++)
-		close_pair(sk[i], c[i]);
-	bpf_link__destroy(link);
+	ASSERT_GT(read(fd, buf, sizeof(buf) - 1), 0, "memory.stat");
 	close(fd);
+	slab = strstr(buf, name);
+	return ASSERT_OK_PTR(slab, name) ? atol(slab + strlen(name)) : -1;
 }
 
-/* Of other kinds, a program does not know whether they are closed right now. */
-static void add_udp(void)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = zeros, .data_size_in = sizeof(zeros));
-	struct test_sock_link_add *adders = NULL;
-	int fd = socket_loopback(AF_INET, SOCK_DGRAM);
-	struct sockaddr_in addr = {};
-	socklen_t len = sizeof(addr);
-	struct listener l;
+#define WAITING 500
 
-	if (!load_adders(&adders, &l, 0))
-		goto out;
-	getsockname(fd, (void *)&addr, &len);
-	adders->bss->udp = true;
-	adders->bss->tuple.ipv4.saddr = addr.sin_addr.s_addr;
-	adders->bss->tuple.ipv4.daddr = addr.sin_addr.s_addr;
-	adders->bss->tuple.ipv4.dport = addr.sin_port;
-	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(adders->progs.add_looked_up), &run),
-		  "test_run");
-	ASSERT_EQ(adders->bss->errs[1], -EOPNOTSUPP, "add the verdict");
-out:
-	test_sock_link_add__destroy(adders);
-	unlisten(&l);
-	close(fd);
-}
-
-static void add_lookup(void)
+/* Who listens pays for what connections inherit, before they are accepted. */
+static void inherit_charged(void)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = zeros, .data_size_in = sizeof(zeros));
-	struct test_sock_link_add *adders = NULL;
-	struct sockaddr_in local, remote;
-	socklen_t len = sizeof(local);
 	struct listener l = { .fd = -1 };
-	int sk, peer, prog;
+	int i, n = 0, c[WAITING], cg = test__join_cgroup("/sock_link_server");
+	long before, after;
 
-	if (!tcp_pair(&sk, &peer) || !load_adders(&adders, &l, 0))
+	l.fd = socket_loopback(AF_INET, SOCK_STREAM);
+	if (!ASSERT_OK(listen(l.fd, WAITING), "listen") || !judge_listener(&l))
 		goto out;
-	getsockname(sk, (void *)&local, &len);
-	getpeername(sk, (void *)&remote, &len);
-	adders->bss->tuple.ipv4.saddr = remote.sin_addr.s_addr;
-	adders->bss->tuple.ipv4.sport = remote.sin_port;
-	adders->bss->tuple.ipv4.daddr = local.sin_addr.s_addr;
-	adders->bss->tuple.ipv4.dport = local.sin_port;
-	send_record(peer, 'D', 20);
-	send_record(peer, 'P', 30);
-	prog = bpf_program__fd(adders->progs.add_looked_up);
-	ASSERT_OK(bpf_prog_test_run_opts(prog, &run), "test_run");
-	ASSERT_OK(adders->bss->errs[0], "add the parser");
-	ASSERT_OK(adders->bss->errs[1], "add the verdict");
-	check(sk, 50, 30);
-	ASSERT_OK(bpf_prog_test_run_opts(prog, &run), "test_run");
-	ASSERT_EQ(adders->bss->errs[1], -EBUSY, "add it again");
-	ASSERT_EQ(link_info(l.verdict).sock.nr_socks, 1, "count");
-	ASSERT_OK(bpf_link__update_program(l.verdict, skel->progs.prog_drop), "update");
-	send_record(peer, 'P', 30);
-	check(sk, 30, 0);
-	bpf_link__destroy(l.verdict);
-	l.verdict = NULL;
-	send_record(peer, 'D', 30);
-	check(sk, 0, 30);
+	close(test__join_cgroup("/sock_link_other"));
+	before = slab_of(cg);
+	for (n = 0; n < WAITING; n++) {
+		c[n] = client_of(l.fd);
+		if (!ASSERT_GE(c[n], 0, "connect"))
+			break;
+	}
+	ASSERT_EQ(link_info(l.link).sock.nr_socks, WAITING + 1, "count");
+	after = slab_of(cg);
+	/* Some of it may have been there, for what was freed. */
+	ASSERT_GE(after - before, WAITING * 400, "charged");
 out:
-	test_sock_link_add__destroy(adders);
+	for (i = 0; i < n; i++)
+		close(c[i]);
 	unlisten(&l);
-	close_pair(sk, peer);
+	close(cg);
+}
+
+/* A cgroup that this process is in, whose sockets have the programs */
+struct covered {
+	struct bpf_link *link;
+	int cg;
+	int server;	/* made before, and not in it */
+};
+
+static bool cover(struct covered *c, struct bpf_program *prog, bool parser)
+{
+	c->link = NULL;
+	close(test__join_cgroup("/sock_link_other"));
+	c->server = socket_loopback(AF_INET, SOCK_STREAM);
+	c->cg = test__join_cgroup("/sock_link_covered");
+	if (!ASSERT_GE(c->server, 0, "listen") || !ASSERT_GE(c->cg, 0, "cgroup"))
+		return false;
+	c->link = parser ? attach_pair(prog, c->cg, 0) : attach(prog, c->cg, 0);
+	return c->link;
+}
+
+static void uncover(struct covered *c)
+{
+	bpf_link__destroy(c->link);
+	if (c->server >= 0)
+		close(c->server);
+	if (c->cg >= 0)
+		close(c->cg);
+	join_cgroup("/sock_link_other");
+	remove_cgroup("/sock_link_covered");
+}
+
+/* Both ends have the programs, but for what was made outside. */
+static void cgroup(void)
+{
+	int c = -1, sk = -1, server = -1, family;
+	struct covered cov;
+
+	if (!cover(&cov, skel->progs.prog_judge, true))
+		goto out;
+	for (family = AF_INET; family; family = family == AF_INET ? AF_INET6 : 0) {
+		/* one that connects: what it receives */
+		if (family == AF_INET) {
+			c = client_of(cov.server);
+			sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+			ASSERT_EQ(link_info(cov.link).sock.nr_socks, 1, "count");
+			send_record(sk, 'D', 30);
+			send_record(sk, 'P', 40);
+			check(c, 70, 40);
+			send_record(c, 'D', 50);
+			check(sk, 0, 50);
+			close_pair(sk, c);
+		}
+		/* and one that is accepted */
+		server = socket_loopback(family, SOCK_STREAM);
+		c = client_of(server);
+		send_record(c, 'D', 30);
+		send_record(c, 'P', 40);
+		sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
+		ASSERT_EQ(link_info(cov.link).sock.nr_socks, 2, "count");
+		check(sk, 70, 40);
+		send_record(sk, 'P', 40);
+		check(c, 40, 40);
+		close_pair(sk, c);
+		close(server);
+		sk = -1;
+		c = -1;
+		ASSERT_EQ(link_info(cov.link).sock.nr_socks, 0, "count");
+	}
+	ASSERT_EQ(link_info(cov.link).sock.nr_missed, 0, "missed");
+out:
+	close_pair(sk, c);
+	uncover(&cov);
+}
+
+/* The peer sends at once, and data in the SYN is judged as well. */
+static void cgroup_first_byte(void)
+{
+	int old = set_tcp("fastopen", 0x607), server = -1, c = -1, sk = -1;
+	struct covered cov;
+
+	if (!cover(&cov, skel->progs.prog_judge, true))
+		goto out;
+	server = socket_loopback(AF_INET, SOCK_STREAM);
+	c = fastopen_connect(server, "\0\6Dxyz", 6, 0);
+	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
+	check(sk, 6, 0);
+	send_record(sk, 'D', 30);
+	send_record(sk, 'P', 40);
+	check(c, 70, 40);
+out:
+	close_pair(sk, c);
+	if (server >= 0)
+		close(server);
+	uncover(&cov);
+	set_tcp("fastopen", old);
+}
+
+/* What is sent, from the first byte on: not in the SYN, and not when send() comes before
+ * the connection is there.
+ */
+static void cgroup_msg(void)
+{
+	int old = set_tcp("fastopen", 0x607), one = 1, c = -1, sk = -1, fd = -1;
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+	struct covered cov;
+
+	if (!cover(&cov, skel->progs.prog_msg_drop, false) ||
+	    xgetsockname(cov.server, (void *)&addr, &len))
+		goto out;
+	c = client_of(cov.server);
+	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	ASSERT_EQ(send(c, "x", 1, 0), -1, "send");
+	ASSERT_EQ(errno, EACCES, "errno");
+	send_record(sk, 'P', 30);
+	check(c, 0, 30);
+	close_pair(sk, c);
+	c = -1;
+	sk = -1;
+
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT_EQ(sendto(fd, "x", 1, MSG_FASTOPEN, (void *)&addr, len), -1, "fast open");
+	ASSERT_EQ(errno, EOPNOTSUPP, "errno");
+	xsetsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof(one));
+	ASSERT_OK(connect(fd, (void *)&addr, len), "connect");
+	ASSERT_EQ(send(fd, "x", 1, 0), -1, "send");
+	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	ASSERT_EQ(recv(sk, &one, 1, MSG_DONTWAIT), -1, "recv");
+out:
+	close_pair(sk, c);
+	if (fd >= 0)
+		close(fd);
+	uncover(&cov);
+	set_tcp("fastopen", old);
+}
+
+static void __cgroup_update(struct covered *cov, int c, int sk)
+{
+	ASSERT_OK(bpf_link__update_program(cov->link, skel->progs.prog_drop), "update");
+	send_record(sk, 'P', 30);
+	check(c, 30, 0);
+	ASSERT_OK(bpf_link__detach(cov->link), "detach");
+	ASSERT_EQ(link_info(cov->link).sock.cgroup_id, 0, "cgroup");
+	ASSERT_EQ(bpf_link_update(bpf_link__fd(cov->link),
+				  bpf_program__fd(skel->progs.prog_pass), NULL), -ENOLINK,
+		  "update after detach");
+	send_record(sk, 'P', 30);
+	check(c, 0, 30);
+}
+
+/* Update and detach, with sockets and without */
+static void cgroup_update(void)
+{
+	int c = -1, sk = -1;
+	struct covered cov;
+
+	if (!cover(&cov, skel->progs.prog_drop, false))
+		goto out;
+	ASSERT_OK(bpf_link__update_program(cov.link, skel->progs.prog_pass), "update");
+	ASSERT_NEQ(link_info(cov.link).sock.cgroup_id, 0, "cgroup");
+	c = client_of(cov.server);
+	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	send_record(sk, 'P', 30);
+	check(c, 30, 30);
+	__cgroup_update(&cov, c, sk);
+	close_pair(sk, c);
+	/* and those that come later have none */
+	c = client_of(cov.server);
+	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	send_record(sk, 'P', 30);
+	check(c, 0, 30);
+out:
+	close_pair(sk, c);
+	uncover(&cov);
+}
+
+/* One link for what is received, and one for what is sent, of a cgroup, those above and
+ * those below; others do not matter.
+ */
+static void cgroup_busy(void)
+{
+	static const char * const names[] = { "/a", "/a/b", "/a/b/c", "/d" };
+	struct bpf_link *link = NULL, *other = NULL, *msg = NULL;
+	int i, fd[4] = { -1, -1, -1, -1 };
+
+	close(test__join_cgroup("/sock_link_other"));
+	for (i = 0; i < 4; i++) {
+		fd[i] = create_and_get_cgroup(names[i]);
+		if (!ASSERT_GE(fd[i], 0, names[i]))
+			goto out;
+	}
+	link = attach(skel->progs.prog_pass, fd[1], 0);
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(refused(skel->progs.prog_pass, fd[i], 0), -EBUSY, names[i]);
+	other = attach(skel->progs.prog_pass, fd[3], 0);
+	msg = attach(skel->progs.prog_msg_pass, fd[0], 0);
+	ASSERT_EQ(refused(skel->progs.prog_msg_pass, fd[2], 0), -EBUSY, "msg below");
+	ASSERT_EQ(refused(skel->progs.prog_pass, fd[2], BPF_F_SOCK_INHERIT), -EINVAL, "flag");
+	ASSERT_EQ(refused(skel->progs.prog_parser, fd[2], 0), -EINVAL, "parser alone");
+	bpf_link__destroy(link);
+	link = attach(skel->progs.prog_pass, fd[0], 0);
+out:
+	bpf_link__destroy(msg);
+	bpf_link__destroy(other);
+	bpf_link__destroy(link);
+	for (i = 0; i < 4; i++)
+		if (fd[i] >= 0)
+			close(fd[i]);
+}
+
+/* What has inherited other programs keeps them. */
+static void cgroup_missed(void)
+{
+	struct bpf_link *inherited = NULL;
+	int server = -1, c = -1, sk = -1;
+	struct covered cov;
+
+	if (!cover(&cov, skel->progs.prog_drop, false))
+		goto out;
+	server = socket_loopback(AF_INET, SOCK_STREAM);
+	inherited = attach(skel->progs.prog_pass, server, BPF_F_SOCK_INHERIT);
+	c = client_of(server);
+	sk = accept_timeout(server, NULL, NULL, WAIT_SEC);
+	send_record(c, 'P', 30);
+	check(sk, 30, 30);
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 1, "the client");
+	ASSERT_EQ(link_info(cov.link).sock.nr_missed, 1, "missed");
+out:
+	bpf_link__destroy(inherited);
+	close_pair(sk, c);
+	if (server >= 0)
+		close(server);
+	uncover(&cov);
+}
+
+static bool wait_no_cgroup(const struct bpf_link *link)
+{
+	__u64 until = now_ms() + WAIT_SEC * 1000;
+
+	while (link_info(link).sock.cgroup_id && now_ms() < until)
+		sched_yield();
+	return ASSERT_EQ(link_info(link).sock.cgroup_id, 0, "cgroup");
+}
+
+/* A cgroup that is removed is covered as long as it has sockets. */
+static void cgroup_removed(void)
+{
+	int c = -1, sk = -1;
+	struct covered cov;
+
+	if (!cover(&cov, skel->progs.prog_judge, false))
+		goto out;
+	c = client_of(cov.server);
+	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	close_fd(&cov.cg);
+	cov.cg = -1;
+	join_cgroup("/sock_link_other");
+	remove_cgroup("/sock_link_covered");
+	send_record(sk, 'D', 30);
+	check(c, 30, 0);
+	close_pair(sk, c);
+	c = -1;
+	sk = -1;
+	wait_no_cgroup(cov.link);
+	ASSERT_EQ(bpf_link_update(bpf_link__fd(cov.link),
+				  bpf_program__fd(skel->progs.prog_pass), NULL), -ENOLINK,
+		  "update");
+out:
+	close_pair(sk, c);
+	uncover(&cov);
+}
+
+/* Without memory for the programs, there is no connection. */
+static void cgroup_nomem(void)
+{
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+	struct covered cov;
+	int c = -1, sk = -1;
+
+	if (!cover(&cov, skel->progs.prog_judge, false) ||
+	    xgetsockname(cov.server, (void *)&addr, &len))
+		goto out;
+	if (fail_below("tcp_connect", "1")) {
+		c = socket(AF_INET, SOCK_STREAM, 0);
+		ASSERT_EQ(connect(c, (void *)&addr, len), -1, "connect");
+		ASSERT_EQ(errno, ENOMEM, "errno");
+		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
+		ASSERT_OK(connect(c, (void *)&addr, len), "connect again");
+	} else {
+		c = client_of(cov.server);
+	}
+	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	send_record(sk, 'D', 30);
+	send_record(sk, 'P', 30);
+	check(c, 60, 30);
+out:
+	close_pair(sk, c);
+	uncover(&cov);
+}
+
+/* A connection that is refused, or given up, leaves nothing, and the next one of that
+ * socket has the programs.
+ */
+static void cgroup_again(void)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	struct sockaddr_in addr, closed;
+	socklen_t len = sizeof(addr);
+	struct covered cov;
+	int c = -1, sk = -1, fd;
+
+	if (!cover(&cov, skel->progs.prog_judge, true) ||
+	    xgetsockname(cov.server, (void *)&addr, &len))
+		goto out;
+	fd = socket_loopback(AF_INET, SOCK_STREAM);
+	xgetsockname(fd, (void *)&closed, &len);
+	close(fd);
+	c = socket(AF_INET, SOCK_STREAM, 0);
+	ASSERT_EQ(connect(c, (void *)&closed, len), -1, "connect");
+	ASSERT_EQ(errno, ECONNREFUSED, "errno");
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 0, "count");
+	ASSERT_OK(connect(c, (void *)&addr, len), "connect");
+	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	send_record(sk, 'D', 30);
+	check(c, 30, 0);
+	close_fd(&sk);
+	ASSERT_OK(connect(c, &unspec, sizeof(unspec)), "disconnect");
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 0, "count");
+	ASSERT_OK(connect(c, (void *)&addr, len), "connect");
+	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	send_record(sk, 'D', 30);
+	send_record(sk, 'P', 40);
+	check(c, 70, 40);
+out:
+	close_pair(sk, c);
+	uncover(&cov);
 }
 
 /* All at once, on sockets that are closed and replaced meanwhile: what is looked
@@ -2357,6 +2326,7 @@ out:
 enum { SK = 100, PEER, LISTENER };
 
 static __u64 race_until;
+static int race_cg;
 
 static bool racing(void)
 {
@@ -2385,9 +2355,17 @@ static void race_link(struct bpf_program *prog, struct bpf_program *other, int f
 	}
 }
 
-static void *race_parser(void *arg)
+static void *race_pair(void *arg)
 {
-	race_link(skel->progs.prog_parser, skel->progs.prog_parser_ten, SK, 0);
+	while (racing()) {
+		struct bpf_link *link = try_attach_pair(skel->progs.prog_parser,
+							skel->progs.prog_judge, SK, 0);
+
+		if (!link)
+			continue;
+		update_pair(link, skel->progs.prog_parser_ten, skel->progs.prog_pass);
+		bpf_link__destroy(link);
+	}
 	return NULL;
 }
 
@@ -2400,20 +2378,6 @@ static void *race_verdict(void *arg)
 static void *race_msg(void *arg)
 {
 	race_link(skel->progs.prog_msg_drop, skel->progs.prog_msg_pass, SK, 0);
-	return NULL;
-}
-
-/* A link stays, the socket comes and goes. */
-static void *race_given(void *arg)
-{
-	struct bpf_link *link = try_attach(skel->progs.prog_drop, 0, BPF_F_SOCK_NONE);
-
-	while (racing()) {
-		add_to(link, SK);
-		bpf_link__update_program(link, skel->progs.prog_drop);
-		del_from(link, SK);
-	}
-	bpf_link__destroy(link);
 	return NULL;
 }
 
@@ -2459,6 +2423,21 @@ static void *race_sockets(void *arg)
 		dup2(sk, SK);
 		dup2(c, PEER);
 		close_pair(sk, c);
+	}
+	return NULL;
+}
+
+/* Those that connect and are accepted meanwhile are of the cgroup. */
+static void *race_cgroup(void *arg)
+{
+	while (racing()) {
+		struct bpf_link *link = try_attach_pair(skel->progs.prog_parser,
+							skel->progs.prog_judge, race_cg, 0);
+
+		if (!link)
+			continue;
+		update_pair(link, skel->progs.prog_parser_ten, skel->progs.prog_pass);
+		bpf_link__destroy(link);
 	}
 	return NULL;
 }
@@ -2517,22 +2496,25 @@ static void run_racers(void *(* const racers[])(void *arg), int n)
 static void race(void)
 {
 	static void *(* const racers[])(void *arg) = {
-		race_parser, race_verdict, race_msg, race_given, race_listener,
-		race_map, race_data, race_sockets, race_fork,
+		race_pair, race_verdict, race_msg, race_listener, race_map, race_data,
+		race_sockets, race_fork, race_cgroup,
 	};
-	int fd = socket_loopback(AF_INET, SOCK_STREAM);
+	int fd;
 
+	race_cg = test__join_cgroup("/sock_link_race");
+	fd = socket_loopback(AF_INET, SOCK_STREAM);
 	dup2(fd, LISTENER);
 	close(fd);
 	run_racers(racers, ARRAY_SIZE(racers));
 	close(LISTENER);
+	close(race_cg);
 }
 
 static void race_unix(void)
 {
 	static void *(* const racers[])(void *arg) = {
-		race_verdict, race_skb_verdict, race_given, race_map, race_data,
-		race_pairs, race_fork,
+		race_verdict, race_skb_verdict, race_map, race_data, race_pairs,
+		race_fork,
 	};
 
 	run_racers(racers, ARRAY_SIZE(racers));
@@ -2543,16 +2525,16 @@ static const struct {
 	void (*run)(void);
 } tests[] = {
 	{ "attach_detach",	attach_detach },
-	{ "parser_first",	parser_first },
-	{ "parser_gone",	parser_gone },
+	{ "parser",		parser },
+	{ "parser_refused",	parser_refused },
 	{ "update",		update },
 	{ "update_refused",	update_refused },
+	{ "update_others",	update_others },
 	{ "info",		info },
 	{ "bpftool",		bpftool },
 	{ "half_closed",	half_closed },
 	{ "psock_size",		psock_size },
 	{ "query",		query },
-	{ "zerocopy",		zerocopy },
 	{ "close_socket",	close_socket },
 	{ "slot_taken",		slot_taken },
 	{ "beside_map",		beside_map },
@@ -2578,28 +2560,20 @@ static const struct {
 	{ "inherit_migrated_nomem", inherit_migrated_nomem },
 	{ "inherit_update",	inherit_update },
 	{ "inherit_detach",	inherit_detach },
+	{ "inherit_charged",	inherit_charged },
 	{ "lock_held",		lock_held },
-	{ "add_sockops",	add_sockops },
-	{ "add_listen",		add_listen },
-	{ "add_lookup",		add_lookup },
-	{ "add_udp",		add_udp },
-	{ "add_given",		add_given },
-	{ "add_given_both",	add_given_both },
-	{ "add_given_msg",	add_given_msg },
-	{ "add_given_refused",	add_given_refused },
-	{ "add_given_listener",	add_given_listener },
+	{ "cgroup",		cgroup },
+	{ "cgroup_first_byte",	cgroup_first_byte },
+	{ "cgroup_msg",		cgroup_msg },
+	{ "cgroup_update",	cgroup_update },
+	{ "cgroup_busy",	cgroup_busy },
+	{ "cgroup_missed",	cgroup_missed },
+	{ "cgroup_removed",	cgroup_removed },
+	{ "cgroup_nomem",	cgroup_nomem },
+	{ "cgroup_again",	cgroup_again },
 	{ "race",		race },
 	{ "race_unix",		race_unix },
 };
-
-static bool has_links(void)
-{
-	int fd = socket_loopback(AF_INET, SOCK_STREAM);
-	int err = refused(skel->progs.prog_pass, fd, BPF_F_SOCK_INHERIT);
-
-	close(fd);
-	return ASSERT_OK(err, "link");
-}
 
 void test_sock_link(void)
 {
@@ -2609,7 +2583,8 @@ void test_sock_link(void)
 		if (!test__start_subtest(tests[i].name))
 			continue;
 		skel = test_sock_link__open_and_load();
-		if (ASSERT_OK_PTR(skel, "open_and_load") && has_links())
+		if (ASSERT_OK_PTR(skel, "open_and_load") &&
+		    has_sock_links(skel->progs.prog_pass))
 			tests[i].run();
 		test_sock_link__destroy(skel);
 	}

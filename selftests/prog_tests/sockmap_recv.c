@@ -1466,8 +1466,8 @@ static bool judge_sent(struct recv_test *s, int *map)
 	struct bpf_program *prog = s->skel->progs.prog_msg;
 
 	if (s->direct) {
-		s->links[0][0] = bpf_program__attach_sock(prog, s->sk, NULL);
-		return ASSERT_OK_PTR(s->links[0][0], "attach_sock");
+		s->links[0] = bpf_program__attach_sock(prog, s->sk, NULL);
+		return ASSERT_OK_PTR(s->links[0], "attach_sock");
 	}
 	*map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "msg_only", 4, 4, 1, NULL);
 	return ASSERT_OK_FD(*map, "create map") &&

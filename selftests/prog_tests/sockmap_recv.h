@@ -30,6 +30,7 @@
 #include <io_uring/mini_liburing.h>
 #include "sockmap_helpers.h"
 #include "clock_rnd.h"
+#include "sock_link.h"
 #include "veth_pair.h"
 #include "test_sockmap_recv.skel.h"
 
@@ -66,9 +67,8 @@ struct recv_test {
 	bool pass_all;		/* whatever a record says */
 	enum access access;
 	bool twin;		/* the verdict is the other one */
-	struct bpf_link *links[2][2]; /* of sk and other: parser, verdict */
-	bool added[2];		/* to links that others could have, too */
-	bool add;		/* who joins next is */
+	struct bpf_link *links[2]; /* of sk and other */
+	struct bpf_link *parsers[2]; /* where links take none */
 	int family;
 	int sk;			/* in slot 0 of the map: the one looked at */
 	int peer;		/* sends records to sk */
@@ -1010,26 +1010,12 @@ static bool release_worker(struct recv_test *s)
 	       !s->again;
 }
 
-/* Add it to links that others could share, or take it off. */
-static int update_links(struct recv_test *s, int slot, int fd, __u32 flags)
+static void detach_link(struct recv_test *s, int slot)
 {
-	LIBBPF_OPTS(bpf_link_update_opts, opts, .flags = flags);
-
-	if (s->links[slot][0])
-		opts.parser_link_fd = bpf_link__fd(s->links[slot][0]);
-	return bpf_link_update(bpf_link__fd(s->links[slot][1]), fd, &opts);
-}
-
-static void detach_links(struct recv_test *s, int slot)
-{
-	int i;
-
-	if (s->added[slot] && s->links[slot][1])
-		update_links(s, slot, slot ? s->other : s->sk, BPF_F_SOCK_DEL);
-	for (i = 1; i >= 0; i--) {
-		bpf_link__destroy(s->links[slot][i]);
-		s->links[slot][i] = NULL;
-	}
+	bpf_link__destroy(s->links[slot]);
+	s->links[slot] = NULL;
+	bpf_link__destroy(s->parsers[slot]);
+	s->parsers[slot] = NULL;
 }
 
 static struct bpf_program *verdict(struct recv_test *s)
@@ -1043,29 +1029,24 @@ static struct bpf_program *verdict(struct recv_test *s)
 	return s->twin ? s->skel->progs.prog_verdict_twin : s->skel->progs.prog_verdict;
 }
 
-/* By links of its own, the parser first: from then on, nothing is judged without it.
- * Or by such that could be shared, to both at once. In turn.
- */
-static int attach_links(struct recv_test *s, int slot, int fd)
+/* By a link of its own, with the parser or without */
+static int attach_link(struct recv_test *s, int slot, int fd)
 {
-	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = s->add ? BPF_F_SOCK_NONE : 0);
-	struct bpf_program *progs[] = {
-		s->skel->progs.prog_parser,
-		verdict(s),
-	};
-	int i, err = 0;
+	LIBBPF_OPTS(bpf_sock_link_opts, opts);
+	struct bpf_program *parser = s->skel->progs.prog_parser;
+	int err;
 
-	s->added[slot] = s->add;
-	s->add = !s->add;
-	for (i = !s->parser; i < 2 && !err; i++) {
-		s->links[slot][i] = bpf_program__attach_sock(progs[i],
-							     s->added[slot] ? 0 : fd, &opts);
-		err = s->links[slot][i] ? 0 : -errno;
+	if (s->parser && sock_links_take_parser(verdict(s))) {
+		opts.parser_fd = bpf_program__fd(parser);
+	} else if (s->parser) {
+		s->parsers[slot] = bpf_program__attach_sock(parser, fd, &opts);
+		if (!s->parsers[slot])
+			return -errno;
 	}
-	if (!err && s->added[slot])
-		err = update_links(s, slot, fd, BPF_F_SOCK_ADD);
+	s->links[slot] = bpf_program__attach_sock(verdict(s), fd, &opts);
+	err = s->links[slot] ? 0 : -errno;
 	if (err)
-		detach_links(s, slot);
+		detach_link(s, slot);
 	return err;
 }
 
@@ -1076,7 +1057,7 @@ static int join(struct recv_test *s, int slot, int fd)
 
 	if (err)
 		return err;
-	return s->direct ? attach_links(s, slot, fd) :
+	return s->direct ? attach_link(s, slot, fd) :
 			   bpf_map_update_elem(s->judge, &u32(slot), &u64(fd), BPF_ANY);
 }
 
@@ -1085,7 +1066,7 @@ static int leave(struct recv_test *s, int slot)
 	int err = 0;
 
 	if (s->direct)
-		detach_links(s, slot);
+		detach_link(s, slot);
 	else
 		err = bpf_map_delete_elem(s->judge, &u32(slot));
 	return bpf_map_delete_elem(s->map, &u32(slot)) ?: err;
@@ -1103,7 +1084,7 @@ static int replace_verdict(struct recv_test *s)
 	s->twin = !s->twin;
 	if (!s->direct)
 		return attach_verdict(s);
-	return s->joined ? bpf_link__update_program(s->links[0][1], verdict(s)) : 0;
+	return s->joined ? bpf_link__update_program(s->links[0], verdict(s)) : 0;
 }
 
 static bool attach(struct recv_test *s)
@@ -1150,7 +1131,7 @@ static bool close_map(struct recv_test *s)
 	int err;
 
 	if (s->direct)
-		detach_links(s, 0);
+		detach_link(s, 0);
 	if (s->joined)
 		bpf_map_delete_elem(s->map, &u32(0));
 	s->joined = false;
@@ -1371,8 +1352,8 @@ static void close_sockets(struct recv_test *s)
 	close_fd(&s->peer);
 	close_fd(&s->other);
 	close_fd(&s->other_peer);
-	detach_links(s, 0);
-	detach_links(s, 1);
+	detach_link(s, 0);
+	detach_link(s, 1);
 	if (s->judge >= 0)
 		close(s->judge);
 	if (s->senders >= 0)

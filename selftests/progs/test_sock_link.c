@@ -57,6 +57,12 @@ int prog_parser_ten(struct __sk_buff *skb)
 	return 10;
 }
 
+SEC("sk_skb/stream_parser")
+int prog_parser_one(struct __sk_buff *skb)
+{
+	return 1;
+}
+
 SEC("sk_msg")
 int prog_msg_pass(struct sk_msg_md *msg)
 {
@@ -91,3 +97,13 @@ struct {
 	__type(key, int);
 	__type(value, int);
 } other_map SEC(".maps");
+
+SEC("sockops")
+int prog_add_accepted(struct bpf_sock_ops *skops)
+{
+	int key = 0;
+
+	if (skops->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		bpf_sock_map_update(skops, &other_map, &key, BPF_ANY);
+	return 1;
+}
