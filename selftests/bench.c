@@ -638,11 +638,11 @@ static void bench_memory(struct way *w, bool alone)
 	}
 }
 
-/* What a record takes that was sent and not received yet, besides the pages that its
- * bytes are in: skbs, and what stands for it with the receiver. The first ones take what
- * the allocator has left over, and do not count.
+/* What a record takes that was sent and not received yet, or is corked, besides the pages
+ * that its bytes are in: skbs, and what stands for it with the receiver, or the sk_msg. The
+ * first ones take what the allocator has left over, and do not count.
  */
-static void bench_unread(struct way *w)
+static void bench_record_memory(struct way *w, const char *state)
 {
 	static int sk[MSG_SOCKETS], peer[MSG_SOCKETS];
 	int i, slot, first = MSG_SOCKETS / 4;
@@ -666,7 +666,7 @@ static void bench_unread(struct way *w)
 		if (send(peer[i], rec, sizeof(rec), 0) != sizeof(rec))
 			die("send");
 	}
-	printf("memory of a record that is unread, %s\t%ld\n", w->name,
+	printf("memory of a record that is %s, %s\t%ld\n", state, w->name,
 	       (settle() - before) / (MSG_SOCKETS - first));
 	for (i = 0; i < MSG_SOCKETS; i++) {
 		close(sk[i]);
@@ -716,6 +716,7 @@ int main(int argc, char **argv)
 		{ "sk_msg redirect to ingress", .msg = "redirect_ingress", .to = TO_INGRESS },
 		{ "sk_msg redirect to egress", .msg = "redirect_egress", .to = TO_EGRESS },
 	};
+	struct way corks = { "sk_msg cork", .msg = "cork" };
 	static const struct proxy proxies[] = {
 		{ "relay by splice()", relay_by_splice },
 		{ "relay by HAProxy", relay_by_haproxy, HAPROXY },
@@ -786,9 +787,10 @@ int main(int argc, char **argv)
 		if (!ways[i].parser && (ways[i].none || ways[i].direct))
 			bench_accept_memory(&ways[i]);
 	bench_accept_memory(&covered);
-	bench_unread(&ways[0]);
+	bench_record_memory(&ways[0], "unread");
 	for (i = 0; i < ARRAY_SIZE(sends); i++)
 		if (!i || sends[i].to == TO_INGRESS)
-			bench_unread(&sends[i]);
+			bench_record_memory(&sends[i], "unread");
+	bench_record_memory(&corks, "corked");
 	return too_dear;
 }

@@ -37,6 +37,14 @@ int pass_apply_long(struct sk_msg_md *msg)
 	return SK_PASS;
 }
 
+/* Nothing is sent before more comes. */
+SEC("sk_msg")
+int cork(struct sk_msg_md *msg)
+{
+	bpf_msg_cork_bytes(msg, msg->size + 1);
+	return SK_PASS;
+}
+
 SEC("sk_msg")
 int redirect_ingress(struct sk_msg_md *msg)
 {

@@ -742,6 +742,35 @@ static void cork_leave(struct msg_test *t)
 	receive_these(t, t->peer, data, 200);
 }
 
+/* The program that takes its place decides about it, or finds that it was sent. */
+static void cork_replace(struct msg_test *t)
+{
+	char data[100];
+
+	if (!set_scripts(t, "c300;"))
+		return;
+	payload(t, data, sizeof(data));
+	ASSERT_EQ(send(t->sk, data, sizeof(data), 0), sizeof(data), "send");
+	ASSERT_OK(bpf_map_delete_elem(t->map, &u32(0)), "delete");
+	if (!xbpf_map_update_elem(t->map, &u32(0), &u64(t->sk), BPF_NOEXIST))
+		receive_these(t, t->peer, data, sizeof(data));
+}
+
+/* With the connection, all is lost that it has not sent. */
+static void cork_disconnect(struct msg_test *t)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	char c;
+
+	if (!set_scripts(t, "c300;"))
+		return;
+	ASSERT_EQ(send(t->sk, "x", 1, 0), 1, "send");
+	ASSERT_OK(connect(t->sk, &unspec, sizeof(unspec)), "connect");
+	ASSERT_EQ(recv_timeout(t->peer, &c, 1, 0, TIMEOUT_SEC), -1, "recv");
+	ASSERT_EQ(errno, ECONNRESET, "errno");
+	ASSERT_EQ(t->skel->bss->runs, 1, "runs");
+}
+
 #define FULL_MS 100	/* no room for as long: nothing makes any */
 
 /* Send until there is no more room. If poll() says that there is, there is. */
@@ -865,14 +894,32 @@ static long memory_current(int cgroup)
 	return atol(buf);
 }
 
-/* The memory cgroup of the sender pays for what it has redirected, until that is read. */
+/* Pages of tcp_mem that are used, but for what CPUs have in reserve */
+static long memory_of_tcp(void)
+{
+	FILE *f = fopen("/proc/net/sockstat", "r");
+	char line[200];
+	long mem = -1;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "TCP: %*s %*s %*s %*s %*s %*s %*s %*s mem %ld", &mem) == 1)
+			break;
+	if (f)
+		fclose(f);
+	ASSERT_GE(mem, 0, "TCP: mem");
+	return mem;
+}
+
+/* The memory cgroup of the sender, and tcp_mem, pay for what it has redirected, until that
+ * is read.
+ */
 static void redirect_charged(struct msg_test *t)
 {
 	int n, family = t->family, small = 20000, large = 4 * CHARGED;
 	unsigned int received = 0, pushed = 0, sent = 0;
 	int cgroup = test__join_cgroup("/sockmap_msg");
 	static char data[10000];
-	long before;
+	long before, tcp_before;
 
 	if (!ASSERT_GE(cgroup, 0, "cgroup"))
 		return;
@@ -883,6 +930,7 @@ static void redirect_charged(struct msg_test *t)
 		goto out;
 	t->skel->bss->redirect = 2;
 	before = memory_current(cgroup);
+	tcp_before = memory_of_tcp();
 	for (; sent < CHARGED; sent += n) {
 		payload(t, data, sizeof(data));
 		n = send(t->sk, data, sizeof(data), MSG_DONTWAIT);
@@ -890,9 +938,12 @@ static void redirect_charged(struct msg_test *t)
 			goto out;
 	}
 	ASSERT_GT(memory_current(cgroup), before + CHARGED / 2, "charged");
+	ASSERT_GT(memory_of_tcp(), tcp_before + CHARGED / 4 / getpagesize(), "tcp_mem");
 	while (received < sent && drain(t, t->other, &received, &pushed))
 		usleep(1000);
 	ASSERT_LT(memory_current(cgroup), before + CHARGED / 2, "charged when all is read");
+	ASSERT_LT(memory_of_tcp(), tcp_before + CHARGED / 4 / getpagesize(),
+		  "tcp_mem when all is read");
 out:
 	close(cgroup);
 }
@@ -1010,6 +1061,164 @@ static void error_once(struct msg_test *t)
 	ASSERT_EQ(errno, EPIPE, "errno again");
 }
 
+enum ending { RESETS, ENDS_AND_RESETS, SHUTS_DOWN };
+
+/* What a call tells the application: that some was sent, or an error, and SIGPIPE */
+struct told {
+	bool sent;
+	int err;
+	bool sigpipe;
+};
+
+#define CALLS 3
+
+struct teller {
+	int fd;
+	struct told told[CALLS];
+};
+
+/* The first call does not return before the connection has ended: nothing is read. */
+static void *send_and_tell(void *arg)
+{
+	struct teller *teller = arg;
+	static char data[MSG_MAX];
+	struct timespec now = {};
+	sigset_t sigpipe;
+	int i, n;
+
+	sigemptyset(&sigpipe);
+	sigaddset(&sigpipe, SIGPIPE);
+	pthread_sigmask(SIG_BLOCK, &sigpipe, NULL);
+	for (i = 0; i < CALLS; i++) {
+		n = send(teller->fd, data, sizeof(data), 0);
+		teller->told[i] = (struct told){
+			.sent = n > 0,
+			.err = n < 0 ? errno : 0,
+			.sigpipe = sigtimedwait(&sigpipe, NULL, &now) == SIGPIPE,
+		};
+	}
+	return NULL;
+}
+
+/* Some was sent, and the call waits for room, when the connection ends. */
+static bool end_connection(struct teller *teller, int *peer, enum ending how)
+{
+	struct linger reset = { .l_onoff = 1 };
+	struct pollfd pfd = { .fd = *peer, .events = POLLIN };
+	pthread_t thread;
+	int buf = 20000;
+	bool ok;
+
+	if (xsetsockopt(teller->fd, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) ||
+	    xsetsockopt(*peer, SOL_SOCKET, SO_RCVBUF, &buf, sizeof(buf)) ||
+	    xsetsockopt(*peer, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) ||
+	    !ASSERT_OK(pthread_create(&thread, NULL, send_and_tell, teller),
+		       "pthread_create"))
+		return false;
+	ok = ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "POLLIN");
+	if (how == SHUTS_DOWN || !ok)
+		shutdown(teller->fd, SHUT_WR);
+	if (how == ENDS_AND_RESETS)
+		shutdown(*peer, SHUT_WR);
+	if (how != SHUTS_DOWN) {
+		close(*peer);
+		*peer = -1;
+	}
+	pthread_join(thread, NULL);
+	return ok;
+}
+
+/* An error comes when a part of what a call sends was sent. As without a program, this
+ * call tells how much that was, and the next one of the error.
+ */
+static void error_part(struct msg_test *t, const char *scripts, enum ending how)
+{
+	struct teller with = { .fd = t->sk }, without = {};
+	int i, peer;
+
+	if (!set_scripts(t, scripts) ||
+	    create_pair(t->family, SOCK_STREAM, &without.fd, &peer))
+		return;
+	if (end_connection(&without, &peer, how) && end_connection(&with, &t->peer, how)) {
+		ASSERT_TRUE(with.told[0].sent, "some is sent");
+		for (i = 0; i < CALLS; i++) {
+			ASSERT_EQ(with.told[i].sent, without.told[i].sent, "sent");
+			ASSERT_EQ(with.told[i].err, without.told[i].err, "errno");
+			ASSERT_EQ(with.told[i].sigpipe, without.told[i].sigpipe, "SIGPIPE");
+		}
+	}
+	close(without.fd);
+	close(peer);
+}
+
+static void error_part_reset(struct msg_test *t)
+{
+	error_part(t, "", RESETS);
+}
+
+static void error_part_apply(struct msg_test *t)
+{
+	error_part(t, "a9000", RESETS);
+}
+
+static void error_part_end_reset(struct msg_test *t)
+{
+	error_part(t, "", ENDS_AND_RESETS);
+}
+
+static void error_part_shutdown(struct msg_test *t)
+{
+	error_part(t, "", SHUTS_DOWN);
+}
+
+/* That the other socket was reset is for that one to report. Who redirects to it is told
+ * that this is not possible.
+ */
+static void redirect_error(struct msg_test *t)
+{
+	struct linger reset = { .l_onoff = 1 };
+	struct pollfd pfd = { .fd = t->other };
+
+	t->skel->bss->redirect = 1;
+	if (!set_scripts(t, "") ||
+	    xsetsockopt(t->other_peer, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)))
+		return;
+	close(t->other_peer);
+	t->other_peer = -1;
+	ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "poll");
+	ASSERT_EQ(send(t->sk, "x", 1, MSG_NOSIGNAL), -1, "send");
+	ASSERT_EQ(errno, EPIPE, "errno");
+	ASSERT_EQ(socket_error(t->other), ECONNRESET, "SO_ERROR of the other");
+	ASSERT_EQ(socket_error(t->sk), 0, "SO_ERROR");
+}
+
+/* Nobody is told but by the socket that what is corked cannot be sent: by its error. */
+static void cork_reset(struct msg_test *t)
+{
+	struct linger reset = { .l_onoff = 1 };
+	struct epoll_event ev = { .events = EPOLLET };
+	int epfd = epoll_create1(0);
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (ASSERT_OK_FD(epfd, "epoll_create1") && set_scripts(t, "c200") &&
+	    ASSERT_EQ(send(t->sk, "x", 1, 0), 1, "send") &&
+	    ASSERT_OK(epoll_ctl(epfd, EPOLL_CTL_ADD, t->sk, &ev), "epoll_ctl") &&
+	    !xsetsockopt(t->peer, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset))) {
+		close(t->peer);
+		t->peer = -1;
+		ASSERT_EQ(epoll_wait(epfd, &ev, 1, TIMEOUT_SEC * 1000), 1, "EPOLLERR");
+		/* It takes the socket lock, which a reset is received with. */
+		ASSERT_OK(getsockopt(t->sk, SOL_TCP, TCP_INFO, &info, &len), "TCP_INFO");
+		epoll_wait(epfd, &ev, 1, 0);
+		ASSERT_OK(bpf_map_delete_elem(t->map, &u32(0)), "delete");
+		ASSERT_EQ(epoll_wait(epfd, &ev, 1, TIMEOUT_SEC * 1000), 1, "EPOLLERR again");
+		ASSERT_EQ(socket_error(t->sk), ECONNRESET, "SO_ERROR");
+		ASSERT_EQ(socket_error(t->sk), 0, "SO_ERROR, reported");
+	}
+	close(epfd);
+}
+
 /* What the program has changed finds no room: it is asked about what is sent next, though
  * it has applied its verdict to more.
  */
@@ -1081,6 +1290,8 @@ static const struct {
 	{ "redirect_cork_then_pass", redirect_cork_then_pass },
 	{ "redirect_cork_error", redirect_cork_error },
 	{ "cork_leave",		cork_leave },
+	{ "cork_replace",	cork_replace },
+	{ "cork_disconnect",	cork_disconnect },
 	{ "in_turn",		in_turn },
 	{ "redirect_egress_waits", redirect_egress_waits },
 	{ "redirect_ingress_waits", redirect_ingress_waits },
@@ -1089,6 +1300,12 @@ static const struct {
 	{ "full_pop",		full_pop },
 	{ "drop_full",		drop_full },
 	{ "error_once",		error_once },
+	{ "error_part_reset",	error_part_reset },
+	{ "error_part_apply",	error_part_apply },
+	{ "error_part_end_reset", error_part_end_reset },
+	{ "error_part_shutdown", error_part_shutdown },
+	{ "redirect_error",	redirect_error },
+	{ "cork_reset",		cork_reset },
 	{ "push_end_stale",	push_end_stale },
 	{ "random",		random_scripts },
 };

@@ -20,9 +20,14 @@
  *   m   to remove and to replace the program
  *   x   to send from memory that is not there
  *   z   MSG_ZEROCOPY (all of them without)
+ *   f   to have allocations of send() and sendmsg() fail (CONFIG_FAULT_INJECTION,
+ *       CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC)
  *   g   to go on after a failure, until the time is up
  */
 #include "sockmap_send_fuzz.h"
+#include "fault_inject.h"
+
+#define FAULTS "1000000000"	/* there may be so many */
 
 static struct send_fuzz fuzz;
 static const char *letters = "bnckadrmxz";
@@ -73,6 +78,28 @@ static bool zerocopy(const struct send_fuzz *t, const struct step *step)
 	return step->zerocopy && t->joined;
 }
 
+/* Have allocations of this thread fail: what is to be given to end_faults(). */
+static int begin_faults(int fails)
+{
+	char value[12];
+	int fd;
+
+	if (!fails)
+		return -1;
+	fd = open(fails == ANY_FAILS ? "/proc/thread-self/make-it-fail" :
+				       "/proc/thread-self/fail-nth", O_WRONLY);
+	snprintf(value, sizeof(value), "%d", fails == ANY_FAILS ? 1 : fails);
+	if (write(fd, value, strlen(value)) < 0)
+		fprintf(stderr, "fault injection: %s\n", strerror(errno));
+	return fd;
+}
+
+static void end_faults(int fd)
+{
+	if (fd >= 0 && write(fd, "0", 1) == 1)
+		close(fd);
+}
+
 static int send_by(struct send_fuzz *t, const struct step *step)
 {
 	int i, n = step->n, off = t->sent % PERIOD, part;
@@ -110,9 +137,11 @@ static int send_by(struct send_fuzz *t, const struct step *step)
 static void *call(void *arg)
 {
 	struct send_fuzz *t = arg;
+	int faults = begin_faults(t->step->fails);
 
 	t->ret = send_by(t, t->step);
 	t->err = errno;
+	end_faults(faults);
 	if (t->seq->blocking && write(t->done, &(__u64){1}, 8) != 8)
 		fail(t, "eventfd: %d", errno);
 	return NULL;
@@ -169,6 +198,7 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 	if (t->seq->apart && send(t->aside, "", 1, MSG_NOSIGNAL) != 1)
 		return fail(t, "no byte apart: %d", errno);
 	t->step = step;
+	t->faulty = step->fails;
 	t->room = can_send(t);
 	if (!t->seq->blocking) {
 		call(t);
@@ -188,7 +218,7 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 		t->late_error = false;
 		return send_step(t, step);
 	}
-	if (t->ret < 0 && t->err == EAGAIN && t->room)
+	if (t->ret < 0 && t->err == EAGAIN && t->room && !t->faulty)
 		return fail(t, "no room, where poll() says there is");
 	if (zerocopy(t, step) && t->ret > 0)
 		t->zc_calls++;
@@ -197,10 +227,11 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 			return fail(t, "of no memory: send returns %d, %d", t->ret, t->err);
 		return model_uncork(t);
 	}
-	if (!model_call(t, step->n, t->ret, t->err))
-		return false;
-	t->full = t->end_err == EAGAIN;
-	return notified(t, false);
+	ok = model_call(t, step->n, t->ret, t->err);
+	/* Of a call that has sent something, nobody knows what it found no memory for. */
+	t->full = t->end_err == EAGAIN && (!t->faulty || (t->ret < 0 && t->err == EAGAIN));
+	t->faulty = false;
+	return ok && notified(t, false);
 }
 
 static bool join(struct send_fuzz *t, int flags)
@@ -345,6 +376,7 @@ static bool begin(struct send_fuzz *t, struct sequence *seq)
 	t->runs = 0;
 	t->len = 0;
 	t->corked = false;
+	t->lost = false;
 	t->apply_left = 0;
 	memcpy(t->skel->bss->scripts, seq->scripts, sizeof(seq->scripts));
 	t->skel->data->n_scripts = seq->n_scripts;
@@ -418,9 +450,9 @@ static bool run(struct send_fuzz *t, struct sequence *seq)
 	bool ok = begin(t, seq);
 	int i;
 
-	for (i = 0; ok && i < seq->n; i++)
+	for (i = 0; ok && !t->lost && i < seq->n; i++)
 		ok = take_step(t, &seq->steps[i]);
-	ok = ok && finish(t);
+	ok = ok && (t->lost || finish(t));
 	end(t);
 	return ok;
 }
@@ -499,6 +531,9 @@ static void random_step(struct step *step, struct sequence *seq, bool large, boo
 	step->more = !rnd(4);
 	step->eor = rnd(4) < (seq->tight ? 3 : 1);
 	step->zerocopy = seq->zerocopy && rnd(2) && strchr("svx", step->what);
+	step->fails = 0;
+	if (has('f') && strchr("sv", step->what) && rnd(2))
+		step->fails = rnd(4) ? 1 + rnd(12) : ANY_FAILS;
 }
 
 static void random_sequence(struct sequence *seq, __u64 nr)
@@ -587,6 +622,7 @@ static void shorten(struct send_fuzz *t, struct sequence *seq)
 			seq->steps[i].more = false;
 			seq->steps[i].eor = false;
 			seq->steps[i].zerocopy = false;
+			seq->steps[i].fails = 0;
 			seq->steps[i].what = seq->steps[i].what == 'x' ? 'x' : 's';
 		}
 		still_fails(t, seq, &saved, diff);
@@ -608,6 +644,14 @@ static void shorten(struct send_fuzz *t, struct sequence *seq)
 	still_fails(t, seq, &saved, diff);
 	if (run(t, seq))
 		printf("# it does not fail each time: %s\n", diff);
+}
+
+static void print_step(const struct step *step)
+{
+	printf(" %c%d%s%s%s", step->what, step->n, step->more ? "+" : "", step->eor ? "!" : "",
+	       step->zerocopy ? "z" : "");
+	if (step->fails)
+		printf("f%d", step->fails);
 }
 
 static void print_sequence(const struct sequence *seq)
@@ -636,9 +680,7 @@ static void print_sequence(const struct sequence *seq)
 	}
 	printf("\n# steps:");
 	for (i = 0; i < seq->n; i++)
-		printf(" %c%d%s%s%s", seq->steps[i].what, seq->steps[i].n,
-		       seq->steps[i].more ? "+" : "", seq->steps[i].eor ? "!" : "",
-		       seq->steps[i].zerocopy ? "z" : "");
+		print_step(&seq->steps[i]);
 	printf("\n");
 }
 
@@ -670,6 +712,36 @@ static bool load(struct send_fuzz *t)
 				 BPF_SK_MSG_VERDICT, 0);
 }
 
+/* Any allocation of a thread that wants that, one in four */
+static void inject_faults(const char *times)
+{
+	bool on = *times != '0';
+
+	set_fault(FAILSLAB "verbose", "0");
+	set_fault(FAILSLAB "task-filter", on ? "Y" : "N");
+	set_fault(FAILSLAB "ignore-gfp-wait", on ? "N" : "Y");
+	set_fault(FAILSLAB "probability", on ? "25" : "0");
+	set_fault(FAILSLAB "times", times);
+	set_fault(FAIL_PAGE_ALLOC "verbose", "0");
+	set_fault(FAIL_PAGE_ALLOC "task-filter", on ? "Y" : "N");
+	set_fault(FAIL_PAGE_ALLOC "ignore-gfp-wait", on ? "N" : "Y");
+	set_fault(FAIL_PAGE_ALLOC "min-order", on ? "0" : "1");
+	set_fault(FAIL_PAGE_ALLOC "probability", on ? "25" : "0");
+	set_fault(FAIL_PAGE_ALLOC "times", times);
+}
+
+/* How many have failed */
+static int faults_injected(void)
+{
+	char left[16] = "";
+	int fd = open(FAILSLAB "times", O_RDONLY);
+
+	if (fd < 0 || read(fd, left, sizeof(left) - 1) < 0)
+		return 0;
+	close(fd);
+	return atoi(FAULTS) - atoi(left);
+}
+
 static void fuzz_for(struct send_fuzz *t, int seconds, __u64 nr)
 {
 	__u64 until = now_ms() + seconds * 1000ULL, first = nr;
@@ -677,6 +749,8 @@ static void fuzz_for(struct send_fuzz *t, int seconds, __u64 nr)
 
 	if (!load(t))
 		goto out;
+	if (has('f'))
+		inject_faults(FAULTS);
 	do {
 		ok = fuzz_one(t, nr);
 		agree &= ok;
@@ -684,6 +758,10 @@ static void fuzz_for(struct send_fuzz *t, int seconds, __u64 nr)
 	} while ((ok || has('g')) && (now_ms() < until || nr < first + FEW));
 	printf("# sequences %llu to %llu\n", first, nr - 1);
 	ASSERT_TRUE(agree, "kernel and model agree");
+	if (has('f')) {
+		ASSERT_GT(faults_injected(), 0, "allocations that failed");
+		inject_faults("0");
+	}
 out:
 	test_sockmap_send_fuzz__destroy(t->skel);
 }

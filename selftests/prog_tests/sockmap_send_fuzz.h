@@ -35,6 +35,7 @@
 #define PATIENCE_MS 10000
 #define HASTY_MS 1000
 #define FEW 20			/* sequences at least, on a machine of any speed */
+#define ANY_FAILS -1
 
 enum { DROP = -1, PEER, EGRESS, INGRESS, STREAMS };
 
@@ -57,6 +58,7 @@ struct step {
 			 */
 	bool more, eor;
 	bool zerocopy;
+	int fails;	/* which of the allocations that it makes, or ANY_FAILS */
 	int n;
 };
 
@@ -98,6 +100,7 @@ struct send_fuzz {
 	/* a call */
 	struct step *step;
 	int ret, err;
+	bool faulty;		/* allocations may have failed in it */
 
 	/* model */
 	struct stream out[STREAMS];
@@ -116,6 +119,7 @@ struct send_fuzz {
 	int verdict;		/* for what is applied */
 	int pos;		/* in what the call sends */
 	int end_err;		/* the call has to end at pos */
+	bool lost;		/* what the peer gets is not known any more */
 };
 
 static bool __printf(2, 3) fail(struct send_fuzz *t, const char *fmt, ...)
@@ -254,6 +258,34 @@ static void model_stop(struct send_fuzz *t, int err)
 	t->end_err = err;
 }
 
+/* Was there no memory for what the program asked for with the last message? */
+static bool no_memory_for(const struct send_fuzz *t, int limit, bool last)
+{
+	return t->faulty && last && limit < t->pos;
+}
+
+/* The first bytes may have been sent, unless they were changed. Of a message that earlier
+ * calls have sent a part of, nobody is told how many.
+ */
+static bool model_not_redirected(struct send_fuzz *t, int apply, int n, int limit)
+{
+	int room = t->changed ? 0 : limit - (t->pos - t->left);
+
+	t->apply_left = apply > n ? apply - n : 0;
+	if (t->whole) {
+		t->lost = t->verdict == EGRESS;
+		room = 0;
+	} else if (room < 0) {
+		return fail(t, "returned less than was redirected: %d of %d", limit,
+			    t->pos - t->left);
+	}
+	t->left -= room;
+	if (!deliver(t, t->verdict, room))
+		return false;
+	model_stop(t, ENOMEM);
+	return true;
+}
+
 /* What is not applied is passed or redirected: all of it but what finds no room, which
  * is known from what the call has returned, @limit. @last: no run comes after this.
  */
@@ -261,6 +293,8 @@ static bool model_verdict(struct send_fuzz *t, int apply, int limit, bool last)
 {
 	int n = apply && apply < t->len ? apply : t->len, room;
 
+	if (t->verdict != PEER && no_memory_for(t, limit, last))
+		return model_not_redirected(t, apply, n, limit);
 	if (t->verdict == PEER && !t->whole && n) {
 		room = limit - (t->pos - t->left);
 		/* Nothing of the message was sent, and so what the program did to it, and
@@ -316,9 +350,13 @@ static bool model_run(struct send_fuzz *t, int len, int limit, bool last)
 		else if (!model_op(t, op, 0x80 + i, run->failed >> i))
 			return false;
 	}
-	if (run->failed)
+	if (run->failed && !t->faulty)
 		return fail(t, "ops fail: %x", run->failed);
 	if (cork && t->budget > 0 && !final) {
+		if (no_memory_for(t, limit, last)) {
+			model_stop(t, ENOMEM);
+			return true;
+		}
 		t->corked = true;
 		t->cork_left = cork;
 		t->apply_left = 0;
@@ -356,6 +394,12 @@ static bool model_rest(struct send_fuzz *t, int len, int limit)
 	return add_new(t, n) && deliver(t, n ? t->verdict : PEER, n);
 }
 
+/* Before the program runs, or for what an earlier verdict redirects */
+static bool is_no_memory(const struct send_fuzz *t, int err)
+{
+	return t->faulty && (err == ENOMEM || (err == ENOBUFS && t->step->zerocopy));
+}
+
 /* A call has sent @ret of @len bytes. */
 static bool model_call(struct send_fuzz *t, int len, int ret, int err)
 {
@@ -382,9 +426,10 @@ static bool model_call(struct send_fuzz *t, int len, int ret, int err)
 	}
 	if (t->pos <= 0 ? ret != -1 : ret != t->pos)
 		return fail(t, "returns: %d, not %d", ret, t->pos);
-	if (ret < 0 && err != t->end_err)
+	if (ret < 0 && err != t->end_err && !(t->end_err == EAGAIN && is_no_memory(t, err)))
 		return fail(t, "fails: %d, not %d", err, t->end_err);
-	if (t->end_err == EAGAIN && t->seq->blocking)
+	if (t->end_err == EAGAIN && t->seq->blocking &&
+	    !(t->faulty && (ret >= 0 || err != EAGAIN)))
 		return fail(t, "does not wait: %d of %d", ret, len);
 	t->sent += t->end_err == EACCES ? len : limit;
 	return true;
