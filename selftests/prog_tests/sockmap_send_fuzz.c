@@ -89,9 +89,7 @@ static int begin_faults(int fails)
 	fd = open(fails == ANY_FAILS ? "/proc/thread-self/make-it-fail" :
 				       "/proc/thread-self/fail-nth", O_WRONLY);
 	snprintf(value, sizeof(value), "%d", fails == ANY_FAILS ? 1 : fails);
-	if (write(fd, value, strlen(value)) < 0)
-		fprintf(stderr, "fault injection: %s\n", strerror(errno));
-	return fd;
+	return write(fd, value, strlen(value)) < 0 ? -1 : fd;
 }
 
 static void end_faults(int fd)
@@ -712,8 +710,8 @@ static bool load(struct send_fuzz *t)
 				 BPF_SK_MSG_VERDICT, 0);
 }
 
-/* Any allocation of a thread that wants that, one in four */
-static void inject_faults(const char *times)
+/* Any allocation of a thread that wants that, one in four. False if the kernel cannot. */
+static bool inject_faults(const char *times)
 {
 	bool on = *times != '0';
 
@@ -721,13 +719,12 @@ static void inject_faults(const char *times)
 	set_fault(FAILSLAB "task-filter", on ? "Y" : "N");
 	set_fault(FAILSLAB "ignore-gfp-wait", on ? "N" : "Y");
 	set_fault(FAILSLAB "probability", on ? "25" : "0");
-	set_fault(FAILSLAB "times", times);
 	set_fault(FAIL_PAGE_ALLOC "verbose", "0");
 	set_fault(FAIL_PAGE_ALLOC "task-filter", on ? "Y" : "N");
 	set_fault(FAIL_PAGE_ALLOC "ignore-gfp-wait", on ? "N" : "Y");
 	set_fault(FAIL_PAGE_ALLOC "min-order", on ? "0" : "1");
 	set_fault(FAIL_PAGE_ALLOC "probability", on ? "25" : "0");
-	set_fault(FAIL_PAGE_ALLOC "times", times);
+	return set_fault(FAIL_PAGE_ALLOC "times", times) && set_fault(FAILSLAB "times", times);
 }
 
 /* How many have failed */
@@ -749,8 +746,8 @@ static void fuzz_for(struct send_fuzz *t, int seconds, __u64 nr)
 
 	if (!load(t))
 		goto out;
-	if (has('f'))
-		inject_faults(FAULTS);
+	if (has('f') && !ASSERT_TRUE(inject_faults(FAULTS), "allocations can fail"))
+		goto out;
 	do {
 		ok = fuzz_one(t, nr);
 		agree &= ok;
