@@ -2117,6 +2117,39 @@ out:
 	set_tcp("fastopen", old);
 }
 
+/* While it connects, for the queue of who listens is full: no program runs yet. */
+static void cgroup_msg_early(void)
+{
+	int fd[3] = { -1, -1, -1 }, sk[3] = { -1, -1, -1 }, i;
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+	struct covered cov;
+	char c;
+
+	if (!cover(&cov, skel->progs.prog_msg_pass, false) ||
+	    xgetsockname(cov.server, (void *)&addr, &len) ||
+	    !ASSERT_OK(listen(cov.server, 1), "listen"))
+		goto out;
+	for (i = 0; i < 3; i++) {
+		fd[i] = socket(AF_INET, SOCK_STREAM | (i == 2 ? SOCK_NONBLOCK : 0), 0);
+		connect(fd[i], (void *)&addr, len);
+	}
+	ASSERT_EQ(send(fd[2], "x", 1, 0), -1, "send");
+	ASSERT_EQ(errno, EAGAIN, "errno");
+	ASSERT_EQ(skel->bss->sent, 0, "runs");
+	ASSERT_OK(fcntl(fd[2], F_SETFL, 0), "block");
+	for (i = 0; i < 2; i++)
+		sk[i] = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	ASSERT_EQ(send(fd[2], "x", 1, 0), 1, "send that waits");
+	ASSERT_EQ(skel->bss->sent, 1, "runs");
+	sk[2] = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	ASSERT_EQ(recv_timeout(sk[2], &c, 1, 0, WAIT_SEC), 1, "recv");
+out:
+	for (i = 0; i < 3; i++)
+		close_pair(sk[i], fd[i]);
+	uncover(&cov);
+}
+
 static void __cgroup_update(struct covered *cov, int c, int sk)
 {
 	ASSERT_OK(bpf_link__update_program(cov->link, skel->progs.prog_drop), "update");
@@ -2565,6 +2598,7 @@ static const struct {
 	{ "cgroup",		cgroup },
 	{ "cgroup_first_byte",	cgroup_first_byte },
 	{ "cgroup_msg",		cgroup_msg },
+	{ "cgroup_msg_early",	cgroup_msg_early },
 	{ "cgroup_update",	cgroup_update },
 	{ "cgroup_busy",	cgroup_busy },
 	{ "cgroup_missed",	cgroup_missed },
