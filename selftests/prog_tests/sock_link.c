@@ -252,7 +252,7 @@ static void update(void)
 	check(sk, 30, 0);
 	send_record(peer, 'P', 40);
 	check(sk, 40, 0);
-	ASSERT_OK(bpf_link__update_program(link, skel->progs.prog_pass), "update of one");
+	ASSERT_OK(bpf_link__update_program(link, skel->progs.prog_pass), "new verdict");
 	send_record(peer, 'D', 50);
 	check(sk, 50, 50);
 
@@ -260,7 +260,7 @@ static void update(void)
 	ASSERT_EQ(send(peer, "\0\36Pxxxxxxx", 10, 0), 10, "ten of 30 bytes");
 	check(sk, 0, 0);
 	ASSERT_OK(update_pair(link, skel->progs.prog_parser_ten, skel->progs.prog_judge),
-		  "update of both");
+		  "new ones of both");
 	ASSERT_EQ(send(peer, zeros, 20, 0), 20, "the other 20");
 	check(sk, 30, 30);
 	send_record(peer, 'P', 10);
@@ -272,7 +272,8 @@ static void update(void)
 	ASSERT_OK(update_pair(link, skel->progs.prog_parser, skel->progs.prog_pass), "a header");
 	ASSERT_EQ(send(peer, "\0", 1, 0), 1, "half a header");
 	check(sk, 0, 0);
-	ASSERT_OK(update_pair(link, skel->progs.prog_parser_one, skel->progs.prog_pass), "one byte");
+	ASSERT_OK(update_pair(link, skel->progs.prog_parser_one, skel->progs.prog_pass),
+		  "one byte");
 	check(sk, 1, 1);
 out:
 	bpf_link__destroy(link);
