@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __COMMANDS_H
+#define __COMMANDS_H
+
+#include "rules.h"
+
+#define MAX_BYTES (64ULL << 20)	/* of a policy */
+
+int test(int keys, const char *words);
+int bench(const char *family, int n, uint64_t seed);
+
+/* Rules of a family, by their text */
+bool rules_generate(struct rules *rules, const char *family, int n, uint64_t seed);
+
+#endif

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A program for each classifier, of a type that can be run by itself, and one that looks
+ * nothing up. Each run takes the next of the keys.
+ */
+#include "policy.h"
+
+/* Set before the programs are loaded; the cells of a policy are its map's size. */
+const volatile __u32 policy_cells = POLICY_LINE;
+const volatile bool policy_has_loop = false;
+
+#include "linear.h"
+#include "hashes.h"
+#include "pruned.h"
+#include "classes.h"
+#include "tuplemerge.h"
+#include "bitvec.h"
+#include "progs.h"
+
+/* The size of the value, that is, of a policy, is set by user space. */
+struct policy_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__uint(value_size, 64);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct policy_map);
+} policies SEC(".maps");
+
+struct policy_key keys[BATCH];
+__u32 answers[BATCH];
+__u32 next;
+__u32 keys_mask;		/* how many are used, less 1 */
+
+static __always_inline bool policy_get(struct policy *p)
+{
+	__u32 zero = 0;
+	void *map = bpf_map_lookup_elem(&policies, &zero);
+
+	if (!map)
+		return false;
+	p->mem = bpf_map_lookup_elem(map, &zero);
+	p->cells = policy_cells;
+	return p->mem;
+}
+
+static __always_inline __u32 policy_nothing(const struct policy *p, const struct policy_key *key)
+{
+	return key->id;
+}
+
+#define PROGRAM(name)								\
+SEC("tc")									\
+int name(struct __sk_buff *skb)							\
+{										\
+	__u32 i = next++ & keys_mask & (BATCH - 1);				\
+	struct policy p;							\
+										\
+	if (policy_get(&p))							\
+		answers[i] = policy_##name(&p, &keys[i]);			\
+	return 0;								\
+}
+
+PROGRAM(nothing)
+PROGRAM(linear)
+PROGRAM(hashes)
+PROGRAM(pruned)
+PROGRAM(classes)
+PROGRAM(tuplemerge)
+PROGRAM(bitvec)
+
+/* ---- other types: that they load is all that is tested ------------------------------- */
+
+static __always_inline int allowed(__u32 src, __u32 port)
+{
+	struct policy_key key = { .id = src, .dport = port };
+	struct policy p;
+
+	return policy_get(&p) && POLICY_VERDICT(policy_pruned(&p, &key)) != POLICY_DENY;
+}
+
+SEC("xdp")
+int type_xdp(struct xdp_md *ctx)
+{
+	return allowed(ctx->ingress_ifindex, 1) ? XDP_PASS : XDP_DROP;
+}
+
+SEC("sk_skb/stream_verdict")
+int type_sk_skb(struct __sk_buff *skb)
+{
+	return allowed(skb->remote_ip4, skb->local_port) ? SK_PASS : SK_DROP;
+}
+
+SEC("sk_msg")
+int type_sk_msg(struct sk_msg_md *msg)
+{
+	return allowed(msg->remote_ip4, msg->local_port) ? SK_PASS : SK_DROP;
+}
+
+SEC("cgroup/connect4")
+int type_connect4(struct bpf_sock_addr *ctx)
+{
+	return allowed(ctx->user_ip4, ctx->user_port);
+}
+
+char _license[] SEC("license") = "GPL";
