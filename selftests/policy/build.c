@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What look-ups read, when touched_begin() was called */
+/* What look-ups read, while they are counted */
 static void touch(unsigned long long cell, unsigned int bytes);
 #define POLICY_TOUCH(cell, bytes) touch(cell, bytes)
 
@@ -29,20 +29,17 @@ const struct classifier classifiers[] = {
 	{ NULL, 0, NULL, NULL },
 };
 
-#define TOUCHED_MAX 8192	/* a look-up that reads more is told as this */
+#define TOUCHED_MAX (1 << 21)	/* lines of the largest policy */
 
-static uint64_t touched[TOUCHED_MAX];
+static uint32_t touched[TOUCHED_MAX], now;	/* the look-up that touched a line last */
 static int n_touched = -1;
 
 static void touch_line(uint64_t line)
 {
-	int i;
-
-	for (i = 0; i < n_touched; i++)
-		if (touched[i] == line)
-			return;
-	if (n_touched < TOUCHED_MAX)
-		touched[n_touched++] = line;
+	if (line >= TOUCHED_MAX || touched[line] == now)
+		return;
+	touched[line] = now;
+	n_touched++;
 }
 
 static void touch(unsigned long long cell, unsigned int bytes)
@@ -58,6 +55,7 @@ int lines_touched(const struct classifier *c, const struct policy *p,
 {
 	int n;
 
+	now++;
 	n_touched = 0;
 	c->lookup(p, key);
 	n = n_touched;

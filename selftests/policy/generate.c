@@ -6,6 +6,7 @@
  *	acl	networks of customers to servers and ports
  *	fw	much that can be anything, and ranges of ports
  *	ipc	between both
+ *	worst	what an author of rules can do to masks, and a sender of packets with them
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 
 #include "rules.h"
 
-const char * const families[] = { "policy", "acl", "fw", "ipc", NULL };
+const char * const families[] = { "policy", "acl", "fw", "ipc", "worst", NULL };
 
 uint64_t random_next(uint64_t *state)
 {
@@ -260,6 +261,26 @@ static void make_policy(struct maker *m)
 	add_name(m, shapes[i].name);
 }
 
+/* ---- the worst ------------------------------------------------------------------------ */
+
+#define WORST_MAX (2 * 32 * 32)
+
+/* Two rules for each pair of lengths of prefixes, and no two of these are alike. 0.0.0.0
+ * matches the source of the one and the destination of the other, so a packet from there to
+ * there could match under each mask, field by field, and does under none.
+ */
+static void make_worst(struct maker *m, int i)
+{
+	int src = i / 2 % 32 + 1, dst = i / 64 % 32 + 1;
+	uint32_t bit = 1U << (32 - (i & 1 ? src : dst));
+	char other[20];
+
+	snprintf(other, sizeof(other), "%u.%u.%u.%u", bit >> 24, bit >> 16 & 255, bit >> 8 & 255,
+		 bit & 255);
+	add(m, " src %s/%d dst %s/%d", i & 1 ? other : "0.0.0.0", src,
+	    i & 1 ? "0.0.0.0" : other, dst);
+}
+
 /* ---- the text ------------------------------------------------------------------------ */
 
 struct seen {
@@ -320,14 +341,37 @@ static void write_identities(FILE *text, int n)
 		fprintf(text, "identity service%u %u\n", i, i + 1);
 }
 
-bool generate(FILE *text, const char *name, int n, uint64_t seed)
+static void make_rule(struct maker *m, const char *name, int i)
 {
 	const struct family *family = network_family(name);
+
+	m->text[0] = 0;
+	m->wild = 0;
+	if (family)
+		make_network(m, family);
+	else if (!strcmp(name, "worst"))
+		make_worst(m, i);
+	else
+		make_policy(m);
+}
+
+static bool is_family(const char *name)
+{
+	int i;
+
+	for (i = 0; families[i]; i++)
+		if (!strcmp(families[i], name))
+			return true;
+	return false;
+}
+
+bool generate(FILE *text, const char *name, int n, uint64_t seed)
+{
 	struct maker m = { .state = seed, .seed = seed * 0x9e3779b97f4a7c15ULL + 1, .n = n };
 	struct seen seen = { .size = 64 };
 	int i, tries = 0;
 
-	if ((!family && strcmp(name, "policy")) || n < 1)
+	if (!is_family(name) || n < 1 || (!strcmp(name, "worst") && n > WORST_MAX))
 		return false;
 	while (seen.size < 2 * (uint32_t)n)
 		seen.size *= 2;
@@ -335,15 +379,10 @@ bool generate(FILE *text, const char *name, int n, uint64_t seed)
 	if (!seen.hash)
 		abort();
 	fprintf(text, "# %s, %d rules, seed %llu\n", name, n, (unsigned long long)seed);
-	if (!family)
+	if (!strcmp(name, "policy"))
 		write_identities(text, n);
 	for (i = 0; i < n && tries < 100 * n + 10000; tries++) {
-		m.text[0] = 0;
-		m.wild = 0;
-		if (family)
-			make_network(&m, family);
-		else
-			make_policy(&m);
+		make_rule(&m, name, i);
 		if (!is_new(&seen, m.text))
 			continue;
 		write_rule(&m, text);

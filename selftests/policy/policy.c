@@ -4,7 +4,7 @@
  *	policy check FILE		are these rules? which classifiers take them?
  *	policy generate FAMILY N SEED	rules to test with
  *	policy test [KEYS [WORDS]]	as the oracle says? KTAP; only tests with these words
- *	policy bench FAMILY N [SEED]	what a look-up costs, as CSV
+ *	policy bench FAMILY:N...		what a look-up costs, as CSV
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,8 +15,8 @@
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: policy check FILE | generate FAMILY N SEED | test [KEYS [WORDS]] | bench FAMILY N [SEED]\n"
-			"families: policy, acl, fw, ipc\n");
+	fprintf(stderr, "usage: policy check FILE | generate FAMILY N SEED | test [KEYS [WORDS]] | bench FAMILY:N...\n"
+			"families: policy, acl, fw, ipc, worst\n");
 	return 2;
 }
 
@@ -69,6 +69,22 @@ static int check(const char *file)
 	return 0;
 }
 
+/* "policy:1000" */
+static int bench_all(char **sets)
+{
+	int status = 0;
+	char *colon;
+
+	for (; *sets && !status; sets++) {
+		colon = strchr(*sets, ':');
+		if (!colon)
+			return usage();
+		*colon = 0;
+		status = bench(*sets, atoi(colon + 1), 1);
+	}
+	return status;
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "";
@@ -80,7 +96,7 @@ int main(int argc, char **argv)
 		       0 : usage();
 	if (!strcmp(command, "test") && argc <= 4)
 		return test(argc > 2 ? atoi(argv[2]) : 16384, argc > 3 ? argv[3] : "");
-	if (!strcmp(command, "bench") && (argc == 4 || argc == 5))
-		return bench(argv[2], atoi(argv[3]), argc > 4 ? strtoull(argv[4], NULL, 0) : 1);
+	if (!strcmp(command, "bench") && argc > 2)
+		return bench_all(argv + 2);
 	return usage();
 }

@@ -596,7 +596,8 @@ int test(int keys, const char *words)
 			tests[i].test();
 	for (i = 0; families[i]; i++)
 		for (j = 0; j < sizeof(sizes) / sizeof(sizes[0]); j++)
-			test_family(families[i], sizes[j], keys);
+			if (strcmp(families[i], "worst") || sizes[j] <= 1000)
+				test_family(families[i], sizes[j], keys);
 	printf("1..%d\n%d passed, %d failed, %d skipped\n", passed + failed + skipped, passed,
 	       failed, skipped);
 	return failed || !passed;

@@ -9,7 +9,7 @@
 #include "policy.h"
 
 #define POLICY_TABLES		64
-#define POLICY_CHAIN		8	/* rules of an entry */
+#define POLICY_CHAIN		6	/* rules of an entry */
 
 /* The first of the rules from number @first on that matches, if earlier than @best */
 static __always_inline __u32 policy_chain(const struct policy *p, const struct policy_head *head,

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0
+# From the CSV of scripts/bench-policy to tables in reStructuredText
+
+function thousands(n,	s)
+{
+	s = ""
+	for (n = n ""; length(n) > 3; n = substr(n, 1, length(n) - 3))
+		s = " " substr(n, length(n) - 2) s
+	return n s
+}
+
+function rule(	i, s)
+{
+	s = "=========="
+	for (i = 1; i <= cells; i++)
+		s = s "  " substr("====================", 1, width[i])
+	print s
+}
+
+function head(	i)
+{
+	rule()
+	printf "%-10s", "classifier"
+	for (i = 1; i <= cells; i++)
+		printf "  %*s", width[i], title[i]
+	print ""
+	rule()
+}
+
+function column(name, wide)
+{
+	title[++cells] = name
+	width[cells] = wide
+}
+
+# One table for each rule set
+function figures(set,	i, r, c)
+{
+	cells = 0
+	column("hit", 8); column("p99", 8); column("worst", 8)
+	column("miss", 8); column("p99", 8); column("worst", 8)
+	column("lines", 6); column("worst", 6); column("B/rule", 7); column("replace", 12)
+	print "\n**" family[set] ", " thousands(rules[set]) " rules**\n"
+	head()
+	for (i = 1; i <= n[set]; i++) {
+		r = row[set, i]
+		split(r, c, ",")
+		printf "%-10s", c[4]
+		printf "  %8s  %8s  %8s", thousands(c[6]), thousands(c[7]), thousands(c[8])
+		printf "  %8s  %8s  %8s", thousands(c[9]), thousands(c[10]), thousands(c[11])
+		printf "  %6s  %6s", thousands(max(c[12], c[15])), thousands(max(c[14], c[17]))
+		printf "  %7s  %12s\n", thousands(c[19]), thousands(c[20] + c[21])
+	}
+	rule()
+	for (i = 1; i <= refusals[set]; i++)
+		print "\n" refusal[set, i]
+}
+
+function max(a, b)
+{
+	return a + 0 > b + 0 ? a : b
+}
+
+function share(value, of)
+{
+	return of > 0 && value != "" ? sprintf("%d %%", 100 * value / of + 0.5) : "-"
+}
+
+# What each takes of what N hashes take
+function compared(	s, i, c, base)
+{
+	cells = 0
+	column("rules", 16); column("N", 6)
+	column("hit", 6); column("worst", 6); column("miss", 6); column("worst", 6)
+	print "\n**Of the instructions of N hashes**\n"
+	head()
+	for (s = 1; s <= sets; s++) {
+		if (!((s, "hashes") in at))
+			continue
+		split(at[s, "hashes"], base, ",")
+		for (i = 1; i <= n[s]; i++) {
+			split(row[s, i], c, ",")
+			if (c[4] == "hashes")
+				continue
+			printf "%-10s  %16s  %6s  %6s  %6s  %6s  %6s\n", c[4],
+			       family[s] " " thousands(rules[s]), base[24], share(c[6], base[6]),
+			       share(c[8], base[8]), share(c[9], base[9]), share(c[11], base[11])
+		}
+	}
+	rule()
+}
+
+# By the first set that a classifier takes: it is the same program for all.
+function verifier(	s, i, c, seen)
+{
+	cells = 0
+	column("instructions", 12); column("time", 12)
+	print "\n**The verifier**: instructions it looks at, and those it takes itself, in thousands\n"
+	head()
+	for (s = 1; s <= sets; s++)
+		for (i = 1; i <= n[s]; i++) {
+			split(row[s, i], c, ",")
+			if (seen[c[4]]++)
+				continue
+			printf "%-10s  %12s  %12s\n", c[4], thousands(c[22]), thousands(c[23])
+		}
+	rule()
+}
+
+/^#/ || /^family,/ { next }
+
+{
+	split($0, f, ",")
+	if (f[1] != family[sets] || f[2] != rules[sets]) {
+		family[++sets] = f[1]
+		rules[sets] = f[2]
+	}
+	if (f[5] != "") {
+		reason = $0
+		sub(/^[^"]*"/, "", reason)
+		sub(/"$/, "", reason)
+		refusal[sets, ++refusals[sets]] = f[4] " does not take them: " reason "."
+		next
+	}
+	row[sets, ++n[sets]] = $0
+	at[sets, f[4]] = $0
+}
+
+END {
+	print "Measured on Linux " kernel ", " arch ". Instructions; \"lines\" are lines of the"
+	print "cache, of 64 bytes, that a look-up reads of the policy."
+	compared()
+	verifier()
+	for (s = 1; s <= sets; s++)
+		figures(s)
+}
