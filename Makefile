@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test matrix compare fuzz attack bench example compliance tree series sync check mbox kernel image selftests
+.PHONY: help deps vmtest test matrix compare fuzz attack bench bench-policy example compliance tree series sync check mbox kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -44,6 +44,11 @@ attack: deps
 #:                instead, one that splices and Debian's HAProxy
 bench: deps
 	@scripts/bench "$(TREE)" "$(ARCH)"
+
+#: make bench-policy  what rules with wildcards cost, by classifier: the tables and plots
+#:                of Documentation/policy.rst; TEST=1: are the answers right?
+bench-policy: deps
+	@scripts/bench-policy "$(TREE)" "$(ARCH)"
 
 #: make example   a policy for HTTP requests on an nginx that runs, with curl, in a VM
 example: deps

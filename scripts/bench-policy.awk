@@ -107,6 +107,11 @@ function verifier(	s, i, c, seen)
 	rule()
 }
 
+/^# BPF_MAP_TYPE_HASH/ {
+	split($0, hash, ",")
+	next
+}
+
 /^#/ || /^family,/ { next }
 
 {
@@ -128,7 +133,9 @@ function verifier(	s, i, c, seen)
 
 END {
 	print "Measured on Linux " kernel ", " arch ". Instructions; \"lines\" are lines of the"
-	print "cache, of 64 bytes, that a look-up reads of the policy."
+	print "cache, of 64 bytes, that a look-up reads of the policy.  One look-up in a"
+	print "BPF_MAP_TYPE_HASH of 10 000 such keys takes " hash[2] " instructions, and " hash[5] " if"
+	print "there is no such key (medians)."
 	compared()
 	verifier()
 	for (s = 1; s <= sets; s++)

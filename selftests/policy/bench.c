@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <bpf/libbpf.h>
 
 #include "commands.h"
 #include "load.h"
@@ -165,6 +166,37 @@ static void bench_classifier(const struct classifier *c, const struct rules *rul
 	}
 	fflush(stdout);
 	free(b.mem);
+}
+
+/* A comment: what a look-up in the kernel's own hash table costs, of the same kind of key */
+void bench_kernel_hash(void)
+{
+	static struct sample hits, misses;
+	static struct figures f;
+	struct policy_key key = {};
+	struct loaded l;
+	uint32_t i;
+
+	if (!load_program(&l, "kernel_hash", POLICY_LINE)) {
+		fprintf(stderr, "policy: kernel_hash: %s\n", strerror(errno));
+		return;
+	}
+	for (i = 0; i < 10000; i++) {
+		key.src = key.dst = i;
+		if (bpf_map__update_elem(l.skel->maps.hash, &key, sizeof(key), &i, sizeof(i), 0))
+			break;
+		if (i < SAMPLES)
+			hits.key[hits.n++] = misses.key[misses.n++] = key;
+		misses.key[misses.n - 1].proto = 1;
+	}
+	publish(&l, (uint64_t[POLICY_LINE]){}, POLICY_LINE);
+	printf("# BPF_MAP_TYPE_HASH");
+	measure(&l, &hits, &f);
+	print_figures(&f);
+	measure(&l, &misses, &f);
+	print_figures(&f);
+	putchar('\n');
+	unload(&l);
 }
 
 int bench(const char *family, int n, uint64_t seed)

@@ -75,6 +75,7 @@ static int bench_all(char **sets)
 	int status = 0;
 	char *colon;
 
+	bench_kernel_hash();
 	for (; *sets && !status; sets++) {
 		colon = strchr(*sets, ':');
 		if (!colon)
