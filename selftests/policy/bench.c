@@ -118,7 +118,7 @@ static unsigned long long cpu_time(void)
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
-static void bench_loaded(const struct loaded *l, const struct build *b,
+static void bench_loaded(struct loaded *l, const struct build *b,
 			 const struct sample *hits, const struct sample *misses,
 			 unsigned long long build_cost)
 {

@@ -36,7 +36,7 @@ static __always_inline __u32 policy_hashes(const struct policy *p, const struct 
 	struct policy_hashes_state s = { .p = *p };
 
 	s.head = policy_head(p, POLICY_HASHES);
-	if (!s.head)
+	if (!s.head || !policy_can_loop(s.head->masks))
 		return POLICY_NONE;
 	policy_words(key, &s.k);
 	s.best = ~policy_zero(s.head);

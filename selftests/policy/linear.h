@@ -32,7 +32,7 @@ static __always_inline __u32 policy_linear(const struct policy *p, const struct 
 	const struct policy_head *head = policy_head(p, POLICY_LINEAR);
 	struct policy_linear_state s = { .p = *p };
 
-	if (!head)
+	if (!head || !policy_can_loop(head->rules))
 		return POLICY_NONE;
 	policy_words(key, &s.k);
 	s.at = head->rules_at;

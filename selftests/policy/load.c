@@ -11,6 +11,8 @@
 #include "load.h"
 #include "policy_progs.skel.h"
 
+bool without_loop;
+
 static int silent(enum libbpf_print_level level, const char *format, va_list args)
 {
 	return 0;
@@ -85,9 +87,9 @@ static bool set_size(struct loaded *l)
 
 bool load_program(struct loaded *l, const char *name, uint64_t cells)
 {
-	bool loop = libbpf_probe_bpf_helper(BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_loop, NULL) == 1;
-
 	memset(l, 0, sizeof(*l));
+	l->has_loop = !without_loop &&
+		      libbpf_probe_bpf_helper(BPF_PROG_TYPE_SCHED_CLS, BPF_FUNC_loop, NULL) == 1;
 	if (!getenv("POLICY_LOG"))
 		libbpf_set_print(silent);
 	l->cells = cells;
@@ -96,7 +98,7 @@ bool load_program(struct loaded *l, const char *name, uint64_t cells)
 		return false;
 	load_only(l, name);
 	l->skel->rodata->policy_cells = cells;
-	l->skel->rodata->policy_has_loop = loop;
+	l->skel->rodata->policy_has_loop = l->has_loop;
 	if (set_size(l) && load_skel(l, name))
 		return true;
 	unload(l);
@@ -137,24 +139,33 @@ static uint64_t map_memory(int map)
 	return bytes;
 }
 
-static bool write_map(int map, uint64_t size, const void *mem, uint64_t from, uint64_t to)
+static bool write_map(int map, uint64_t size, const void *mem, uint64_t from, uint64_t to,
+		      uint32_t generation)
 {
 	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
 
 	if (at == MAP_FAILED)
 		return false;
 	memcpy((char *)at + from, (const char *)mem + from, to - from);
+	((struct policy_head *)at)->generation = generation;
 	munmap(at, size);
 	return true;
 }
 
-uint64_t publish(const struct loaded *l, const uint64_t *mem, uint64_t cells)
+/* What the program would deny all for */
+static bool too_many(const struct loaded *l, const struct policy_head *head)
+{
+	return !l->has_loop && ((head->kind == POLICY_LINEAR && head->rules > POLICY_FEW) ||
+				(head->kind == POLICY_HASHES && head->masks > POLICY_FEW));
+}
+
+uint64_t publish(struct loaded *l, const uint64_t *mem, uint64_t cells)
 {
 	uint32_t zero = 0;
 	uint64_t bytes = 0;
 	int map;
 
-	if (cells > l->cells) {
+	if (cells > l->cells || too_many(l, (const struct policy_head *)mem)) {
 		errno = E2BIG;
 		return 0;
 	}
@@ -162,7 +173,7 @@ uint64_t publish(const struct loaded *l, const uint64_t *mem, uint64_t cells)
 	if (map < 0)
 		return 0;
 	/* The kernel waits here for programs that look at the one before. */
-	if (write_map(map, l->cells * 8, mem, 0, cells * 8) &&
+	if (write_map(map, l->cells * 8, mem, 0, cells * 8, ++l->generation) &&
 	    !bpf_map_update_elem(bpf_map__fd(l->skel->maps.policies), &zero, &map, BPF_ANY))
 		bytes = map_memory(map);
 	close(map);
@@ -180,7 +191,7 @@ bool overwrite(const struct loaded *l, const uint64_t *mem, uint64_t from, uint6
 	map = bpf_map_get_fd_by_id(id);
 	if (map < 0)
 		return false;
-	ok = write_map(map, l->cells * 8, mem, from, to);
+	ok = write_map(map, l->cells * 8, mem, from, to, l->generation);
 	close(map);
 	return ok;
 }

@@ -18,6 +18,8 @@ struct loaded {
 	struct policy_progs *skel;
 	int prog, nothing;	/* fds */
 	uint64_t cells;		/* that a policy can have */
+	uint32_t generation;	/* of the policy in force */
+	bool has_loop;
 	struct verified verified;
 };
 
@@ -25,12 +27,14 @@ struct loaded {
 bool load(struct loaded *l, const struct classifier *c, uint64_t cells);
 bool load_program(struct loaded *l, const char *name, uint64_t cells);
 void unload(struct loaded *l);
+/* As if the kernel had no bpf_loop(), for a test */
+extern bool without_loop;
 
 /* Makes that the policy, all of it at once: a look-up that has begun goes on with the one
  * before. When it returns, none uses that any more. The size that the kernel takes for it,
  * in bytes; 0, with errno, if it does not fit.
  */
-uint64_t publish(const struct loaded *l, const uint64_t *mem, uint64_t cells);
+uint64_t publish(struct loaded *l, const uint64_t *mem, uint64_t cells);
 
 /* Overwrites the policy in place, as no one should: for a test that tells the difference.
  * From byte @from on.

@@ -87,7 +87,7 @@ struct policy_head {
 	__u32 fields, fields_at;	/* struct policy_field */
 	__u32 words;			/* of 64 bits, of a bitmap */
 	__u32 answers_at;		/* __u32 */
-	__u32 generation;
+	__u32 generation;		/* another one for each policy, from 1 on */
 	__u64 seed;			/* of the hash */
 	__u64 zero;			/* 0, but not to the verifier: see policy_zero() */
 };
@@ -263,12 +263,18 @@ static __always_inline const __u32 *policy_find_masked(const struct policy *p,
 
 /* Calls round(i, state) for i from 0 to n - 1, or until it returns not 0. BPF programs have
  * bpf_loop() for more than FEW rounds, from Linux 5.17 on; of few, the verifier looks at
- * each. The program says whether there is bpf_loop(), in a constant of its own.
+ * each. The program says whether there is bpf_loop(), in a constant of its own; where there
+ * is none, and there are more rounds, policy_can_loop() is false.
  */
 #define POLICY_FEW 512
 
 #ifdef __bpf__
 extern const volatile bool policy_has_loop;
+
+static __always_inline bool policy_can_loop(__u32 n)
+{
+	return policy_has_loop || n <= POLICY_FEW;
+}
 
 #define policy_rounds(n, round, state) do {					\
 	__u32 __n = (n), __i;							\
@@ -285,6 +291,11 @@ extern const volatile bool policy_has_loop;
 			break;							\
 } while (0)
 #else
+static __always_inline bool policy_can_loop(__u32 n)
+{
+	return true;
+}
+
 #define policy_rounds(n, round, state) do {					\
 	__u32 __n = (n), __i;							\
 										\

@@ -14,6 +14,7 @@ const volatile bool policy_has_loop = false;
 #include "classes.h"
 #include "tuplemerge.h"
 #include "bitvec.h"
+#include "remember.h"
 #include "progs.h"
 
 /* The size of the value, that is, of a policy, is set by user space. */
@@ -92,6 +93,48 @@ static __always_inline __u32 policy_kernel_hash(const struct policy *p,
 }
 
 PROGRAM(kernel_hash)
+
+/* ---- a verdict for each socket ------------------------------------------------------- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct policy_memory);
+} memories SEC(".maps");
+
+__u32 looked_up;		/* how often it was not remembered */
+__u32 newer;			/* each run is by so much a newer generation, for a test */
+
+static __always_inline __u32 answer_for(struct bpf_sock *sk, const struct policy *p,
+					const struct policy_key *key, __u32 run)
+{
+	__u32 generation = policy_generation(p) + run * newer, answer;
+	struct policy_memory *m;
+
+	m = bpf_sk_storage_get(&memories, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (m && policy_recall(m, generation, &answer))
+		return answer;
+	looked_up++;
+	answer = policy_tuplemerge(p, key);
+	if (m)
+		policy_remember(m, generation, answer);
+	return answer;
+}
+
+SEC("tc")
+int remember(struct __sk_buff *skb)
+{
+	__u32 i = next++ & keys_mask & (BATCH - 1);
+	struct bpf_sock *sk = skb->sk;
+	struct policy p;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (sk && policy_get(&p))
+		answers[i] = answer_for(sk, &p, &keys[i], i);
+	return 0;
+}
 
 /* ---- other types: that they load is all that is tested ------------------------------- */
 
