@@ -63,7 +63,11 @@ function max(a, b)
 
 function share(value, of)
 {
-	return of > 0 && value != "" ? sprintf("%d %%", 100 * value / of + 0.5) : "-"
+	if (value == "" || of <= 0)
+		return "-"
+	if (value > 10 * of)
+		return sprintf("%d x", value / of + 0.5)
+	return sprintf("%.3g %%", 100 * value / of)
 }
 
 # What each takes of what N hashes take

@@ -3,6 +3,7 @@
  * for the same family, number and seed. Shares are percentages.
  *
  *	policy	identity : port : name, as the policies of services are
+ *	plain	the same, without ranges of ports
  *	acl	networks of customers to servers and ports
  *	fw	much that can be anything, and ranges of ports
  *	ipc	between both
@@ -14,7 +15,7 @@
 
 #include "rules.h"
 
-const char * const families[] = { "policy", "acl", "fw", "ipc", "worst", NULL };
+const char * const families[] = { "policy", "plain", "acl", "fw", "ipc", "worst", NULL };
 
 uint64_t random_next(uint64_t *state)
 {
@@ -239,7 +240,7 @@ static void add_name(struct maker *m, int what)
 	}
 }
 
-static void make_policy(struct maker *m)
+static void make_policy(struct maker *m, bool ranges)
 {
 	static const struct { int percent; bool id; int port, name; } shapes[] = {
 		{ 52, true, P_ONE, N_HOST }, { 16, true, P_ONE, N_DOMAIN },
@@ -257,7 +258,7 @@ static void make_policy(struct maker *m)
 		add(m, " id service%u", below(&m->state, identities(m->n)));
 	else
 		m->wild += 32;
-	add_port(m, "dport", shapes[i].port);
+	add_port(m, "dport", shapes[i].port == P_RANGE && !ranges ? P_ONE : shapes[i].port);
 	add_name(m, shapes[i].name);
 }
 
@@ -352,7 +353,7 @@ static void make_rule(struct maker *m, const char *name, int i)
 	else if (!strcmp(name, "worst"))
 		make_worst(m, i);
 	else
-		make_policy(m);
+		make_policy(m, !strcmp(name, "policy"));
 }
 
 static bool is_family(const char *name)
@@ -379,7 +380,7 @@ bool generate(FILE *text, const char *name, int n, uint64_t seed)
 	if (!seen.hash)
 		abort();
 	fprintf(text, "# %s, %d rules, seed %llu\n", name, n, (unsigned long long)seed);
-	if (!strcmp(name, "policy"))
+	if (!strcmp(name, "policy") || !strcmp(name, "plain"))
 		write_identities(text, n);
 	for (i = 0; i < n && tries < 100 * n + 10000; tries++) {
 		make_rule(&m, name, i);

@@ -16,7 +16,7 @@
 static int usage(void)
 {
 	fprintf(stderr, "usage: policy check FILE | generate FAMILY N SEED | test [KEYS [WORDS]] | bench FAMILY:N...\n"
-			"families: policy, acl, fw, ipc, worst\n");
+			"families: policy, plain, acl, fw, ipc, worst\n");
 	return 2;
 }
 
