@@ -9,6 +9,7 @@
 int test(int keys, const char *words);
 int bench(const char *family, int n, uint64_t seed);
 void bench_kernel_hash(void);
+int enforce(const char *file, char **cgroups);
 
 /* Rules of a family, by their text */
 bool rules_generate(struct rules *rules, const char *family, int n, uint64_t seed);

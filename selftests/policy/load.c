@@ -18,7 +18,14 @@ static int silent(enum libbpf_print_level level, const char *format, va_list arg
 	return 0;
 }
 
-/* All but what is measured stays out of the kernel. */
+static bool is_group(const char *name, const char *wanted)
+{
+	size_t len = strlen(wanted);
+
+	return wanted[len - 1] == '_' && !strncmp(name, wanted, len);
+}
+
+/* All but what is asked for stays out of the kernel; "enforce_" asks for all of these. */
 static void load_only(struct loaded *l, const char *wanted)
 {
 	struct bpf_program *prog;
@@ -27,7 +34,8 @@ static void load_only(struct loaded *l, const char *wanted)
 	bpf_object__for_each_program(prog, l->skel->obj) {
 		name = bpf_program__name(prog);
 		bpf_program__set_autoload(prog, !strcmp(name, wanted) ||
-						!strcmp(name, "nothing"));
+						!strcmp(name, "nothing") ||
+						is_group(name, wanted));
 	}
 }
 
@@ -52,8 +60,10 @@ static bool load_skel(struct loaded *l, const char *name)
 	int err;
 
 	prog = bpf_object__find_program_by_name(l->skel->obj, name);
-	bpf_program__set_log_buf(prog, log, sizeof(log));
-	bpf_program__set_log_level(prog, 4);
+	if (prog) {
+		bpf_program__set_log_buf(prog, log, sizeof(log));
+		bpf_program__set_log_level(prog, 4);
+	}
 	err = policy_progs__load(l->skel);
 	if (err) {
 		if (getenv("POLICY_LOG"))
@@ -62,7 +72,7 @@ static bool load_skel(struct loaded *l, const char *name)
 		return false;
 	}
 	read_log(&l->verified, log);
-	l->prog = bpf_program__fd(prog);
+	l->prog = prog ? bpf_program__fd(prog) : -1;
 	l->nothing = bpf_program__fd(l->skel->progs.nothing);
 	return true;
 }

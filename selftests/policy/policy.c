@@ -3,6 +3,7 @@
  *
  *	policy check FILE		are these rules? which classifiers take them?
  *	policy generate FAMILY N SEED	rules to test with
+ *	policy enforce FILE IDENTITY=CGROUP...	on what processes connect and send to
  *	policy test [KEYS [WORDS]]	as the oracle says? KTAP; only tests with these words
  *	policy bench FAMILY:N...		what a look-up costs, as CSV
  */
@@ -15,7 +16,7 @@
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: policy check FILE | generate FAMILY N SEED | test [KEYS [WORDS]] | bench FAMILY:N...\n"
+	fprintf(stderr, "usage: policy check FILE | generate FAMILY N SEED | enforce FILE IDENTITY=CGROUP... | test [KEYS [WORDS]] | bench FAMILY:N...\n"
 			"families: policy, plain, acl, fw, ipc, worst\n");
 	return 2;
 }
@@ -95,6 +96,8 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "generate") && argc == 5)
 		return generate(stdout, argv[2], atoi(argv[3]), strtoull(argv[4], NULL, 0)) ?
 		       0 : usage();
+	if (!strcmp(command, "enforce") && argc > 3)
+		return enforce(argv[2], argv + 3);
 	if (!strcmp(command, "test") && argc <= 4)
 		return test(argc > 2 ? atoi(argv[2]) : 16384, argc > 3 ? argv[3] : "");
 	if (!strcmp(command, "bench") && argc > 2)

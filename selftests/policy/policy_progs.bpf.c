@@ -3,6 +3,7 @@
  * nothing up. Each run takes the next of the keys.
  */
 #include "policy.h"
+#include <bpf/bpf_endian.h>
 
 /* Set before the programs are loaded; the cells of a policy are its map's size. */
 const volatile __u32 policy_cells = POLICY_LINE;
@@ -134,6 +135,67 @@ int remember(struct __sk_buff *skb)
 	if (sk && policy_get(&p))
 		answers[i] = answer_for(sk, &p, &keys[i], i);
 	return 0;
+}
+
+/* ---- what processes may connect to: policy enforce ------------------------------------ */
+
+/* Identities of cgroups */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, CGROUPS_MAX);
+	__type(key, __u64);
+	__type(value, __u32);
+} identities SEC(".maps");
+
+__u64 verdicts[4];
+
+/* Whose cgroup has no identity, may do nothing. The name is not known yet. */
+static __always_inline int may_connect(struct bpf_sock_addr *ctx, __u32 addr)
+{
+	struct policy_key key = { .dst = bpf_ntohl(addr), .name = ~0U,
+				  .dport = bpf_ntohs(ctx->user_port), .proto = ctx->protocol };
+	__u64 cgroup = bpf_get_current_cgroup_id();
+	__u32 *id = bpf_map_lookup_elem(&identities, &cgroup), verdict = POLICY_DENY;
+	struct policy p;
+
+	if (id && policy_get(&p)) {
+		key.id = *id;
+		verdict = POLICY_VERDICT(policy_tuplemerge(&p, &key));
+	}
+	__sync_fetch_and_add(&verdicts[verdict], 1);
+	return verdict != POLICY_DENY;
+}
+
+/* Rules have no addresses of IPv6 but those that stand for IPv4. */
+static __always_inline int may_connect6(struct bpf_sock_addr *ctx)
+{
+	if (ctx->user_ip6[0] || ctx->user_ip6[1] || ctx->user_ip6[2] != bpf_htonl(0xffff))
+		return 0;
+	return may_connect(ctx, ctx->user_ip6[3]);
+}
+
+SEC("cgroup/connect4")
+int enforce_connect4(struct bpf_sock_addr *ctx)
+{
+	return may_connect(ctx, ctx->user_ip4);
+}
+
+SEC("cgroup/connect6")
+int enforce_connect6(struct bpf_sock_addr *ctx)
+{
+	return may_connect6(ctx);
+}
+
+SEC("cgroup/sendmsg4")
+int enforce_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	return may_connect(ctx, ctx->user_ip4);
+}
+
+SEC("cgroup/sendmsg6")
+int enforce_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	return may_connect6(ctx);
 }
 
 /* ---- other types: that they load is all that is tested ------------------------------- */

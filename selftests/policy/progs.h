@@ -4,5 +4,6 @@
 #define __PROGS_H
 
 #define BATCH 4096		/* keys, a power of two */
+#define CGROUPS_MAX 256		/* that "policy enforce" takes */
 
 #endif

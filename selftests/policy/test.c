@@ -2,15 +2,22 @@
 /* Tests, as KTAP: the text and its checker; classifiers against the oracle, in user space
  * and in the kernel, also while the policy is replaced; and that these checks can fail.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 #include <bpf/libbpf.h>
 
 #include "commands.h"
+#include "enforce.h"
 #include "load.h"
 #include "policy_progs.skel.h"
 
@@ -596,6 +603,123 @@ static void test_remember(void)
 	set_free(&s);
 }
 
+/* ---- processes in cgroups ------------------------------------------------------------- */
+
+#define CGROUPS "/tmp/policy-cgroups"
+
+static void write_to(const char *file, int number)
+{
+	FILE *f = fopen(file, "w");
+
+	if (f) {
+		fprintf(f, "%d\n", number);
+		fclose(f);
+	}
+}
+
+/* In a process of the cgroup: 0 or the error */
+static int connect_from(const char *cgroup, const struct sockaddr *addr, socklen_t len)
+{
+	int status = -1, sk;
+	pid_t pid = fork();
+
+	if (!pid) {
+		write_to(cgroup, getpid());
+		sk = socket(addr->sa_family, SOCK_STREAM, 0);
+		_exit(sk < 0 || connect(sk, addr, len) ? errno : 0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+static int listen_on(struct sockaddr_in *addr)
+{
+	int sk = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(*addr);
+
+	*addr = (struct sockaddr_in){ .sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	if (sk < 0 || bind(sk, (void *)addr, len) || listen(sk, 16) ||
+	    getsockname(sk, (void *)addr, &len))
+		abort();
+	return sk;
+}
+
+static void expect(const char *cgroup, const void *addr, socklen_t len, int error,
+		   const char *what)
+{
+	char procs[100];
+	int got;
+
+	snprintf(procs, sizeof(procs), CGROUPS "/%s/cgroup.procs", cgroup);
+	got = connect_from(procs, addr, len);
+	if (!ok(got == error, "enforce: %s: %s", cgroup, what))
+		printf("# %d (%s), not %d\n", got, strerror(got), error);
+}
+
+/* Puts "allow id web dport PORT" and the like in force */
+static bool set_text(struct loaded *l, const char *format, int port)
+{
+	char text[300], errors[300];
+	struct rules rules;
+	bool good;
+
+	snprintf(text, sizeof(text), format, port);
+	good = read_text(&rules, text, errors, sizeof(errors)) && enforcer_set(l, &rules);
+	rules_free(&rules);
+	return good;
+}
+
+static void test_connections(struct loaded *l)
+{
+	static const char rules[] = "identity web 1\nidentity db 2\n"
+				    "allow id web dst 127.0.0.0/8 dport %d\n";
+	struct sockaddr_in6 mapped = { .sin6_family = AF_INET6 }, six;
+	struct sockaddr_in addr;
+	int sk = listen_on(&addr), port = ntohs(addr.sin_port);
+
+	mapped.sin6_port = addr.sin_port;
+	inet_pton(AF_INET6, "::ffff:127.0.0.1", &mapped.sin6_addr);
+	six = mapped;
+	inet_pton(AF_INET6, "::1", &six.sin6_addr);
+	if (!ok(set_text(l, rules, port), "enforce: rules are put in force"))
+		return;
+	expect("web", &addr, sizeof(addr), 0, "may connect");
+	expect("web", &mapped, sizeof(mapped), 0, "may connect, by an IPv6 socket");
+	expect("web", &six, sizeof(six), EPERM, "may not connect by IPv6");
+	expect("db", &addr, sizeof(addr), EPERM, "may not connect");
+	ok(set_text(l, "identity db 2\nlog id db dport %d\n", port), "enforce: rules are replaced");
+	expect("web", &addr, sizeof(addr), EPERM, "may not connect any more");
+	expect("db", &addr, sizeof(addr), 0, "may connect now");
+	ok(l->skel->bss->verdicts[POLICY_LOG] == 1 && l->skel->bss->verdicts[POLICY_ALLOW] == 2 &&
+	   l->skel->bss->verdicts[POLICY_DENY] == 2, "enforce: verdicts are counted");
+	close(sk);
+}
+
+static void test_enforce(void)
+{
+	struct loaded l;
+
+	mkdir(CGROUPS, 0700);
+	if (mount("none", CGROUPS, "cgroup2", 0, NULL)) {
+		skip("enforce", "no cgroup2");
+		return;
+	}
+	mkdir(CGROUPS "/web", 0700);
+	mkdir(CGROUPS "/db", 0700);
+	if (ok(enforcer_load(&l), "enforce: is loaded")) {
+		if (ok(enforcer_add(&l, CGROUPS "/web", 1) && enforcer_add(&l, CGROUPS "/db", 2),
+		       "enforce: is on cgroups"))
+			test_connections(&l);
+		unload(&l);
+	}
+	rmdir(CGROUPS "/web");
+	rmdir(CGROUPS "/db");
+	umount(CGROUPS);
+	rmdir(CGROUPS);
+}
+
 /* Before Linux 5.17 there is no bpf_loop(): what it takes is refused, and nothing else. */
 static void test_without_loop(const char *name, const char *family, int n, bool good)
 {
@@ -653,7 +777,7 @@ int test(int keys, const char *words)
 		{ "checker", test_errors }, { "example", test_example },
 		{ "finds", test_can_fail }, { "refused", test_refusals },
 		{ "remember", test_remember }, { "without bpf_loop", test_loops },
-		{ "types", test_types }, { "deny", test_denials }, { "replaced", test_replace },
+		{ "enforce", test_enforce }, { "types", test_types }, { "deny", test_denials }, { "replaced", test_replace },
 	};
 	unsigned int i, j;
 
