@@ -74,7 +74,7 @@ function share(value, of)
 function compared(	s, i, c, base)
 {
 	cells = 0
-	column("rules", 16); column("N", 6)
+	column("rules", 16); column("N", 6); column("lengths", 7)
 	column("hit", 6); column("worst", 6); column("miss", 6); column("worst", 6)
 	print "\n**Of the instructions of N hashes**\n"
 	head()
@@ -86,8 +86,9 @@ function compared(	s, i, c, base)
 			split(row[s, i], c, ",")
 			if (c[4] == "hashes")
 				continue
-			printf "%-10s  %16s  %6s  %6s  %6s  %6s  %6s\n", c[4],
-			       family[s] " " thousands(rules[s]), base[24], share(c[6], base[6]),
+			printf "%-10s  %16s  %6s  %7s  %6s  %6s  %6s  %6s\n", c[4],
+			       family[s] " " thousands(rules[s]), base[24], base[25],
+			       share(c[6], base[6]),
 			       share(c[8], base[8]), share(c[9], base[9]), share(c[11], base[11])
 		}
 	}

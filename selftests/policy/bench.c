@@ -68,6 +68,24 @@ static void take_samples(const struct rules *rules, struct sample *hits, struct 
 	}
 }
 
+/* Masks, if a range of ports were one prefix: the bits that all of it have in common */
+static int count_lengths(const struct rules *rules)
+{
+	struct policy_rule line;
+	struct policy_key mask;
+	struct entries e = {};
+	int i, n;
+
+	for (i = 0; i < rules->n; i++) {
+		make_line(rules, i, &line);
+		memcpy(&mask, line.mask, sizeof(mask));
+		entries_mask(&e, &mask);
+	}
+	n = e.masks;
+	entries_free(&e);
+	return n;
+}
+
 static unsigned int run_once(const struct loaded *l, int prog, int times)
 {
 	unsigned int least = ~0U, cost;
@@ -142,8 +160,9 @@ static void bench_loaded(struct loaded *l, const struct build *b,
 	print_figures(&f);
 	count_lines(l->classifier, &p, misses, &f);
 	print_figures(&f);
-	printf(",%llu,%llu,%llu,%llu,%lu,%lu,%u\n", kernel, kernel / b->rules->n, build_cost,
-	       start, l->verified.insns, l->verified.usec, ((struct policy_head *)b->mem)->masks);
+	printf(",%llu,%llu,%llu,%llu,%lu,%lu,%u,%d\n", kernel, kernel / b->rules->n, build_cost,
+	       start, l->verified.insns, l->verified.usec, ((struct policy_head *)b->mem)->masks,
+	       count_lengths(b->rules));
 }
 
 static void bench_classifier(const struct classifier *c, const struct rules *rules,
