@@ -16,8 +16,10 @@
 #include "policy_progs.skel.h"
 
 #define SAMPLES		1000	/* keys that a rule matches, and as many that none does */
-#define SLOW_SAMPLES	100	/* where a look-up takes more than SLOW */
+#define SLOW_SAMPLES	50	/* where a look-up takes more than SLOW */
 #define SLOW		10000
+#define SLOWEST_SAMPLES	10	/* and more than that */
+#define SLOWEST		1000000
 #define TRIES		200000	/* keys to find them in */
 #define TIMES		8	/* a key is looked up at once, if it is not slow */
 #define ROUNDS		3
@@ -112,9 +114,11 @@ static void measure(const struct loaded *l, const struct sample *s, struct figur
 			n = n < SLOW_SAMPLES ? n : SLOW_SAMPLES;
 			nothing = run_once(l, l->nothing, times);
 			i = -1;
+		} else if (f->at[i] > SLOWEST) {
+			n = n < SLOWEST_SAMPLES ? n : SLOWEST_SAMPLES;
 		}
 	}
-	f->n = n;
+	f->n = i;
 }
 
 static void count_lines(const struct classifier *c, const struct policy *p,
