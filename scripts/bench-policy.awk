@@ -75,7 +75,7 @@ function compared(	s, i, c, base)
 {
 	cells = 0
 	column("rules", 16); column("N", 6); column("lengths", 7)
-	column("hit", 6); column("worst", 6); column("miss", 6); column("worst", 6)
+	column("hit", 8); column("worst", 8); column("miss", 8); column("worst", 8)
 	print "\n**Of the instructions of N hashes**\n"
 	head()
 	for (s = 1; s <= sets; s++) {
@@ -86,7 +86,7 @@ function compared(	s, i, c, base)
 			split(row[s, i], c, ",")
 			if (c[4] == "hashes")
 				continue
-			printf "%-10s  %16s  %6s  %7s  %6s  %6s  %6s  %6s\n", c[4],
+			printf "%-10s  %16s  %6s  %7s  %8s  %8s  %8s  %8s\n", c[4],
 			       family[s] " " thousands(rules[s]), base[24], base[25],
 			       share(c[6], base[6]),
 			       share(c[8], base[8]), share(c[9], base[9]), share(c[11], base[11])
