@@ -37,19 +37,19 @@ function column(name, wide)
 function figures(set,	i, r, c)
 {
 	cells = 0
-	column("hit", 8); column("p99", 8); column("worst", 8)
-	column("miss", 8); column("p99", 8); column("worst", 8)
-	column("lines", 6); column("worst", 6); column("B/rule", 7); column("replace", 12)
+	column("hit", 9); column("p99", 9); column("worst", 9)
+	column("miss", 9); column("p99", 9); column("worst", 9)
+	column("lines", 7); column("worst", 7); column("B/rule", 7); column("replace", 13)
 	print "\n**" family[set] ", " thousands(rules[set]) " rules**\n"
 	head()
 	for (i = 1; i <= n[set]; i++) {
 		r = row[set, i]
 		split(r, c, ",")
 		printf "%-10s", c[4]
-		printf "  %8s  %8s  %8s", thousands(c[6]), thousands(c[7]), thousands(c[8])
-		printf "  %8s  %8s  %8s", thousands(c[9]), thousands(c[10]), thousands(c[11])
-		printf "  %6s  %6s", thousands(max(c[12], c[15])), thousands(max(c[14], c[17]))
-		printf "  %7s  %12s\n", thousands(c[19]), thousands(c[20] + c[21])
+		printf "  %9s  %9s  %9s", thousands(c[6]), thousands(c[7]), thousands(c[8])
+		printf "  %9s  %9s  %9s", thousands(c[9]), thousands(c[10]), thousands(c[11])
+		printf "  %7s  %7s", thousands(max(c[12], c[15])), thousands(max(c[14], c[17]))
+		printf "  %7s  %13s\n", thousands(c[19]), thousands(c[20] + c[21])
 	}
 	rule()
 	for (i = 1; i <= refusals[set]; i++)
