@@ -13,7 +13,7 @@ help:
 #: make vmtest    get the kernel, apply the series, build, boot, run the selftests
 #: make test      the series, the VM runner, both architectures, and that the tests
 #:                fail on stock 7.3, 6.12 (x86_64) and 6.1 (arm64) where they must;
-#:                PARTS='x86_64 debug' some of it, or more: red-arm64, finds, debug
+#:                PARTS='x86_64 debug' some of it, or more: red-arm64, finds, debug, policy
 vmtest:
 	@scripts/run "$(TREE)" "$(ARCH)"
 
