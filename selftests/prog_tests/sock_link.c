@@ -2287,7 +2287,9 @@ out:
 	uncover(&cov);
 }
 
-/* Without memory for the programs, there is no connection. */
+/* Without memory for the programs, or for the SYN when they are there, there is no
+ * connection, and nothing is left of them.
+ */
 static void cgroup_nomem(void)
 {
 	struct sockaddr_in addr;
@@ -2303,6 +2305,11 @@ static void cgroup_nomem(void)
 		ASSERT_EQ(connect(c, (void *)&addr, len), -1, "connect");
 		ASSERT_EQ(errno, ENOMEM, "errno");
 		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
+		ASSERT_TRUE(fail_below("tcp_stream_alloc_skb", "1"), "no SYN");
+		ASSERT_EQ(connect(c, (void *)&addr, len), -1, "connect");
+		ASSERT_EQ(errno, ENOBUFS, "errno");
+		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
+		ASSERT_EQ(link_info(cov.link).sock.nr_socks, 0, "count");
 		ASSERT_OK(connect(c, (void *)&addr, len), "connect again");
 	} else {
 		c = client_of(cov.server);
