@@ -34,9 +34,6 @@
 #include "netdevs.skel.h"
 
 #define JSON_VERSION	1
-/* Measured by bench_netdevs */
-#define HIST_COST		"1500"
-#define HIST_COST_OTHERS	"100"
 #define NETNS_NAMES	"/run/netns"
 #define NETNS_MIN	0xF0000000U	/* inode numbers of namespaces are not below */
 
@@ -209,8 +206,8 @@ static const char doc[] =
 	"  netdevs --netns blue --dev 'veth*' --details\n"
 	"  netdevs --json | jq '.shown[] | select(.rx.missed_errors > 0)'\n"
 	"\n"
-	"--histograms costs each packet that is sent on the devices shown, to a qdisc,\n"
-	"about " HIST_COST " instructions, and others " HIST_COST_OTHERS ". See netdevs(8).";
+	"--histograms costs every packet that is sent on a device shown some maps and a\n"
+	"clock, and every other one that is sent a look-up. See netdevs(8).";
 
 static void parse_interval(const char *arg, struct argp_state *state)
 {
@@ -1190,6 +1187,13 @@ static void wait_until(struct timespec *next)
 		;
 }
 
+static void forget(struct answer *a)
+{
+	free(a->dev);
+	free(a->qdisc);
+	free(a->shown);
+}
+
 /* A table of changes begins with the second answer. */
 static int run(struct netdevs *skel)
 {
@@ -1204,7 +1208,7 @@ static int run(struct netdevs *skel)
 		turn = !turn;
 		err = pull(skel, a);
 		if (err)
-			return err;
+			break;
 		if (args.hist)
 			watch_devices(skel, a);
 		if (before)
@@ -1214,10 +1218,13 @@ static int run(struct netdevs *skel)
 			shown++;
 		}
 		if (err || !args.watch || shown == args.count)
-			return err;
+			break;
 		before = a;
 		wait_until(&next);
 	}
+	forget(&answers[0]);
+	forget(&answers[1]);
+	return err;
 }
 
 /* What this kernel lacks, which libbpf would say at length */

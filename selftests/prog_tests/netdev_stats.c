@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "netdev_test.h"
+#include "network_helpers.h"
 #include "progs/netdevs.h"
 #include "progs/test_netdev_iter.h"
 #include "netdevs.skel.h"
@@ -1061,6 +1062,7 @@ static int udp_socket(const struct nl_ns *ns, const struct sockaddr_in *addr, bo
 		ASSERT_OK(setsockopt(fd, SOL_UDP, UDP_SEGMENT, &size, sizeof(size)), "UDP_SEGMENT");
 		ASSERT_OK(connect(fd, (void *)addr, sizeof(*addr)), "connect");
 	} else {
+		ASSERT_OK(settimeo(fd, 10000), "time-out");
 		ASSERT_OK(bind(fd, (void *)addr, sizeof(*addr)), "bind");
 	}
 	return fd;

@@ -326,7 +326,7 @@ static __always_inline bool has_qdiscs(void)
 /* An mq that has more queues than one call adds up */
 static __always_inline void add_children(struct net_device *dev, struct netdevs_qdisc *sum)
 {
-	struct netdevs_qdisc s;
+	struct netdevs_qdisc s = {};
 	struct Qdisc *q;
 
 	bpf_for_each(qdisc, q, dev) {
@@ -392,13 +392,17 @@ static __always_inline bool wanted(struct net_device *dev, struct netdevs_row *r
 				 only_name[1] == *(__u64 *)(r->name + 8));
 }
 
+/* In this call. The verifier would follow a variable of the stack, step by step. */
+static __u32 looked_at;
+
 /* Some devices, from @from on. Returns where to continue, 0 at the end. */
 static __always_inline __u32 pull_some(__u32 from)
 {
 	struct net_device *dev;
 	struct netdevs_row *r;
-	__u32 looked_at = 0, n;
+	__u32 n;
 
+	looked_at = 0;
 	bpf_for_each(netdev, dev, 0, from, BPF_NETDEV_ITER_ALL) {
 		n = rows_found;
 		if (looked_at++ == ROWS_AT_ONCE || n >= ROWS_AT_ONCE)
