@@ -316,7 +316,7 @@ test_table()
 	result "$(row far -n nd-red --bytes | cut -d' ' -f 12-)" "noqueue 0 0 0 clsact 3" "ingress"
 	result "$(row idle -n nd-red --bytes | cut -d' ' -f 12-)" "- 0 0 0 ingress 0" "no root"
 	result "$(nd -n nd-red | sed -n '1s/^[-0-9]* [:0-9]*  //; 1p')" \
-		"7 of $(nd --json -n nd-red | jq .devices) devices, totals" "what it is of"
+		"6 of $(nd --json -n nd-red | jq .devices) devices, totals" "what it is of"
 	columns="NETNS DEVICE RX B PKTS DROP MISSED ERR TX B PKTS DROP ERR"
 	columns+=" QDISC DROP QUEUED QUEUE B INGRESS DROP"
 	result "$(nd | sed -n '2{s/  */ /g; p}')" "$columns" "units"
@@ -357,7 +357,7 @@ start_watch()
 
 stop_watch()
 {
-	kill "$watcher"
+	kill "$watcher" 2>/dev/null
 	exec 6<&-
 }
 
@@ -367,12 +367,19 @@ answer()
 	printf '%s\n' "$line"
 }
 
+# next_answer: into a file, unless there is none in time
+next_answer()
+{
+	((SECONDS - began < WAIT)) && answer >"$DIR/answer" &&
+		[ "$(cat "$DIR/answer")" != "{}" ]
+}
+
 # add_up FILTER AIM: answers, whose values add up to no less than AIM; says to what
 add_up()
 {
-	local sum=0
+	local sum=0 began=$SECONDS
 
-	while ((sum < $2)) && answer >"$DIR/answer" && [ "$(cat "$DIR/answer")" != "{}" ]; do
+	while ((sum < $2)) && next_answer; do
 		sum=$((sum + $(jq "$1" "$DIR/answer")))
 	done
 	echo "$sum"
@@ -381,9 +388,9 @@ add_up()
 # at_least FILTER AIM: answers, until the value is no less
 at_least()
 {
-	local value=0
+	local value=0 began=$SECONDS
 
-	while ((value < $2)) && answer >"$DIR/answer" && [ "$(cat "$DIR/answer")" != "{}" ]; do
+	while ((value < $2)) && next_answer; do
 		value=$(jq "$1" "$DIR/answer")
 	done
 	echo "$value"
