@@ -1217,7 +1217,7 @@ static int run(struct netdevs *skel)
 			err = show(skel, a);
 			shown++;
 		}
-		if (err || !args.watch || shown == args.count)
+		if (err || !args.watch || (args.count && shown == args.count))
 			break;
 		before = a;
 		wait_until(&next);
