@@ -4,7 +4,7 @@
 TREE ?= bpf-next
 ARCH ?= $(shell uname -m)
 
-.PHONY: help deps vmtest test matrix compare fuzz attack bench bench-policy example compliance netdevs install tree series sync check mbox kernel image selftests
+.PHONY: help deps vmtest test matrix compare fuzz attack bench bench-policy example compliance tree series sync check mbox kernel image selftests
 .DEFAULT_GOAL := help
 
 help:
@@ -53,15 +53,6 @@ bench-policy: deps
 #: make example   a policy for HTTP requests on an nginx that runs, with curl, in a VM
 example: deps
 	@scripts/example "$(TREE)" "$(ARCH)"
-
-#: make netdevs   the tool netdevs by its command line, beside ip and tc, in a VM
-#: make install   netdevs, its manual page and JSON schema, to PREFIX=/usr/local below
-#:                DESTDIR=
-netdevs: deps
-	@scripts/netdevs "$(TREE)" "$(ARCH)"
-
-install: deps
-	@scripts/install "$(TREE)" "$(ARCH)"
 
 #: make compliance NGINX_TESTS=/path/to/nginx-tests   nginx's own tests in a VM, plain
 #:                and with programs on every TCP connection: no file may end worse;

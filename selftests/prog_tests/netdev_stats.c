@@ -4,17 +4,13 @@
  */
 #include <assert.h>
 #include <linux/gen_stats.h>
-#include <linux/if_addr.h>
 #include <linux/if_tun.h>
-#include <linux/netdev.h>
 #include <net/if.h>
-#include <netinet/udp.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "netdev_test.h"
-#include "network_helpers.h"
 #include "progs/netdevs.h"
 #include "progs/test_netdev_iter.h"
 #include "netdevs.skel.h"
@@ -216,20 +212,6 @@ static const struct told *compare(struct stats *s, const struct nl_ns *ns, int i
 	}
 	ASSERT_FAIL("never at rest");
 	return NULL;
-}
-
-/* Words that @size bytes of the statistics of a queue have */
-static int ask_queue(struct stats *s, __u32 reg_id, __u32 type, __u32 queue, __u32 size)
-{
-	struct queue_asked *q = &s->skel->bss->queue;
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
-
-	*q = (struct queue_asked){ reg_id, type, queue, size };
-	memset(q->word, 0x55, sizeof(q->word));
-	ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(s->skel->progs.queue_stats), &opts),
-		  "run");
-	ASSERT_EQ(opts.retval, 0, "returns");
-	return q->err;
 }
 
 /* ---- traffic -------------------------------------------------------------------- */
@@ -443,107 +425,6 @@ static void multi_queue(struct stats *s)
 	if (t)
 		ASSERT_EQ(t->link.rx_frame_errors, 3, "errors");
 	close_tap(s);
-}
-
-#define NSIM "/sys/bus/netdevsim/"
-#define NSIM_QUEUES 3
-
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), n;
-
-	if (fd < 0)
-		return -errno;
-	n = write(fd, text, strlen(text));
-	close(fd);
-	return n < 0 ? -errno : 0;
-}
-
-/* A simulated NIC, whose driver counts by queue. Returns its index, 0 if there is
- * no such driver here.
- */
-static int nsim_new(const struct nl_ns *ns, int id)
-{
-	int here = nl_enter(ns), err;
-	char text[32];
-
-	snprintf(text, sizeof(text), "%d 1 %d", id, NSIM_QUEUES);
-	err = write_file(NSIM "new_device", text);
-	nl_leave(here);
-	if (err == -ENOENT)
-		return 0;
-	ASSERT_OK(err, "netdevsim");
-	return nl_link_index(ns, "eth0");
-}
-
-static void nsim_del(int id)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%d", id);
-	ASSERT_OK(write_file(NSIM "del_device", text), "delete");
-}
-
-/* Its driver counts all in the first queue, but for one packet, which is what a device
- * has counted and its queues have not.
- */
-static void check_queue(struct stats *s, __u32 reg_id, __u32 type, __u64 packets, __u64 bytes)
-{
-	const __u64 *word = s->skel->bss->queue.word;
-	int i;
-
-	ASSERT_OK(ask_queue(s, reg_id, type, 0, QUEUE_WORDS * sizeof(*word)), "first queue");
-	ASSERT_EQ(word[0], bytes, "bytes");
-	ASSERT_EQ(word[1], packets - 1, "packets");
-	ASSERT_EQ(word[2], ~0ULL, "not counted");
-	ASSERT_EQ(word[QUEUE_WORDS - 1], 0, "cleared");
-	for (i = 1; i < NSIM_QUEUES; i++) {
-		ASSERT_OK(ask_queue(s, reg_id, type, i, 2 * sizeof(*word)), "queue");
-		ASSERT_EQ(word[0], 0, "bytes");
-		ASSERT_EQ(word[1], 0, "packets");
-		ASSERT_EQ(word[2], 0x5555555555555555ULL, "no room, left alone");
-	}
-	ASSERT_EQ(ask_queue(s, reg_id, type, i, 16), -ENOENT, "no such queue");
-	ASSERT_EQ(ask_queue(s, reg_id, type, 0, 12), -EINVAL, "half a field");
-}
-
-static void queues(struct stats *s)
-{
-	struct netdev_stats_seen from, to, dum;
-	const struct told *t;
-	char text[64];
-	int a, b, d;
-
-	a = nsim_new(&s->a, 2301);
-	if (!a) {
-		printf("%s:SKIP: no netdevsim in this kernel\n", __func__);
-		test__skip();
-		return;
-	}
-	b = nsim_new(&s->b, 2302);
-	snprintf(text, sizeof(text), "%d:%d %d:%d", s->a.fd, a, s->b.fd, b);
-	ASSERT_OK(write_file(NSIM "link_device", text), "link");
-	d = nl_link_new(&s->a, "dum", "dummy") ?: nl_link_index(&s->a, "dum");
-	if (!pull(s, &s->a, a, &from) || !pull(s, &s->b, b, &to) || !pull(s, &s->a, d, &dum))
-		goto out;
-	ASSERT_EQ(ask_queue(s, from.dev.reg_id, NETDEV_QUEUE_TYPE_TX, 0, 16), -ENETDOWN, "down");
-	ASSERT_EQ(ask_queue(s, dum.dev.reg_id, NETDEV_QUEUE_TYPE_TX, 0, 16), -EOPNOTSUPP, "dummy");
-	up(&s->a, "eth0");
-	up(&s->b, "eth0");
-	settle(&s->a, "eth0");
-	settle(&s->b, "eth0");
-	send_frames(&s->a, a, 7, FRAME_LEN);
-	t = compare(s, &s->a, a);
-	if (t && ASSERT_EQ(t->link.tx_packets, 7, "sent"))
-		check_queue(s, from.dev.reg_id, NETDEV_QUEUE_TYPE_TX, 7, t->link.tx_bytes);
-	t = compare(s, &s->b, b);
-	if (t && ASSERT_EQ(t->link.rx_packets, 7, "received"))
-		check_queue(s, to.dev.reg_id, NETDEV_QUEUE_TYPE_RX, 7, t->link.rx_bytes);
-	ASSERT_EQ(ask_queue(s, from.dev.reg_id, 2, 0, 16), -EINVAL, "type");
-out:
-	nsim_del(2302);
-	nsim_del(2301);
-	ASSERT_EQ(ask_queue(s, from.dev.reg_id, NETDEV_QUEUE_TYPE_TX, 0, 16), -ENODEV, "gone");
 }
 
 /* Many in one read, each with its own */
@@ -862,358 +743,65 @@ out:
 
 /* ---- the programs of the tool netdevs ------------------------------------------------ */
 
-static struct netdevs *tool_load(void)
+static __u32 sum(const __u32 *counts)
 {
-	struct netdevs *skel = netdevs__open_and_load();
+	__u32 total = 0;
+	int i;
 
-	if (!ASSERT_OK_PTR(skel, "load"))
-		return NULL;
-	if (!ASSERT_OK(netdevs__attach(skel), "attach")) {
-		netdevs__destroy(skel);
-		return NULL;
-	}
-	return skel;
+	for (i = 0; i < BUCKETS; i++)
+		total += counts[i];
+	return total;
 }
 
-/* A device of the first devices in a namespace: all there are, where there are no
- * more than the programs tell in one call.
- */
-static bool tool_row(struct netdevs *skel, const struct nl_ns *ns, const char *name,
-		     struct netdevs_row *row)
+static const struct netdevs_row *tool_row(struct netdevs *skel, int n)
 {
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
-	bool found = false;
-	struct stat st;
-	__u32 i;
-
-	fstat(ns->fd, &st);
-	skel->bss->only_netns = st.st_ino;
-	do {
-		if (!ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts),
-			       "pull"))
-			return false;
-		for (i = 0; i < skel->bss->rows_found; i++)
-			if (!strcmp(skel->bss->rows[i].name, name)) {
-				*row = skel->bss->rows[i];
-				found = true;
-			}
-	} while (skel->bss->next_dev && !found);
-	return ASSERT_TRUE(found, name);
+	return &skel->bss->rows[skel->bss->order[n]];
 }
 
-static void tool_watch(struct netdevs *skel, const struct netdevs_row *row)
-{
-	__u32 one = 1;
-
-	ASSERT_OK(bpf_map_update_elem(bpf_map__fd(skel->maps.watched), &row->reg_id, &one,
-				      BPF_ANY), "watch");
-}
-
-struct tool_hist {
-	__u64 came, sent;		/* sums of the two histograms */
-	struct netdevs_hist h;
-};
-
-/* Of all CPUs, and of the qdiscs of a device whose parents are from @parent to @last */
-static void tool_hist(struct netdevs *skel, const struct netdevs_row *row, __u32 parent,
-		      __u32 last, struct tool_hist *t)
-{
-	int fd = bpf_map__fd(skel->maps.hists), cpus = libbpf_num_possible_cpus(), cpu, i;
-	struct netdevs_hist *each = calloc(cpus, sizeof(*each));
-	struct netdevs_hist_key key, *before = NULL;
-
-	memset(t, 0, sizeof(*t));
-	for (; !bpf_map_get_next_key(fd, before, &key); before = &key) {
-		if (key.reg_id != row->reg_id || key.parent < parent || key.parent > last ||
-		    !ASSERT_OK(bpf_map_lookup_elem(fd, &key, each), "histogram"))
-			continue;
-		for (cpu = 0; cpu < cpus; cpu++) {
-			for (i = 0; i < BUCKETS; i++) {
-				t->h.occupancy[i] += each[cpu].occupancy[i];
-				t->h.usecs[i] += each[cpu].usecs[i];
-				t->came += each[cpu].occupancy[i];
-				t->sent += each[cpu].usecs[i];
-			}
-			t->h.dropped += each[cpu].dropped;
-			t->h.untimed += each[cpu].untimed;
-		}
-	}
-	free(each);
-}
-
-/* What one device has dropped, and its qdisc; a device that is no one's business is
- * not counted.
+/* Two devices in this namespace that have dropped something, one more than the
+ * other, and those that have not are left out. Of each packet it is known how many
+ * were in its queue, and of those that left it, how long they were there.
  */
 static void tool(struct stats *s)
 {
-	const struct netdevs_qdisc *q;
-	struct netdevs_row row, other;
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
 	struct netdevs *skel;
-	struct tool_hist t;
 	int dum, a, b;
+	struct stat st;
 
 	make_veth(s, &a, &b);
 	ASSERT_OK(nl_link_new(&s->a, "dum", "dummy"), "dummy");
 	dum = up(&s->a, "dum");
 	ASSERT_OK(qdisc_new(&s->a, dum, TC_H_ROOT, 0x10000, "tbf"), "tbf");
-	ASSERT_OK(qdisc_new(&s->a, a, TC_H_ROOT, 0x20000, "tbf"), "tbf");
 	ASSERT_OK(mtu(&s->b, b, FRAME_LEN / 2), "mtu");
-	skel = tool_load();
-	if (!skel || !tool_row(skel, &s->a, "dum", &row))
+	skel = netdevs__open_and_load();
+	if (!ASSERT_OK_PTR(skel, "load") || !ASSERT_OK(netdevs__attach(skel), "attach"))
 		goto out;
-	tool_watch(skel, &row);
 	send_frames(&s->a, dum, FRAMES, FRAME_LEN);
-	send_frames(&s->a, a, BURST, FRAME_LEN);
+	send_frames(&s->a, a, 7, FRAME_LEN);
 
-	if (tool_row(skel, &s->a, "va", &other))
-		ASSERT_EQ(other.stats.tx_dropped, BURST, "dropped by the device");
-	if (!tool_row(skel, &s->a, "dum", &row) || !ASSERT_EQ(row.qdiscs, 1, "qdiscs"))
-		goto out;
-	q = &skel->bss->qdiscs[row.first_qdisc];
-	ASSERT_STREQ(q->kind, "tbf", "its qdisc");
-	ASSERT_EQ(q->parent, TC_H_ROOT, "is the root");
-	ASSERT_EQ(q->qlen, RING, "in the queue");
-	ASSERT_EQ(q->backlog, RING * FRAME_LEN, "in bytes");
-	ASSERT_EQ(q->drops, FRAMES - RING - BURST, "drops");
-	ASSERT_EQ(row.stats.tx_packets, BURST, "sent");
-
-	tool_hist(skel, &row, TC_H_ROOT, TC_H_ROOT, &t);
-	ASSERT_EQ(t.came, FRAMES, "came to it");
-	ASSERT_EQ(t.sent, BURST, "left it");
-	ASSERT_EQ(t.h.dropped, FRAMES - RING - BURST, "dropped");
-	ASSERT_EQ(t.h.untimed, 0, "untimed");
-	ASSERT_EQ(t.h.occupancy[0], BURST + 1, "found none");
-	ASSERT_EQ(t.h.occupancy[1], 1, "found one");
-	ASSERT_EQ(t.h.occupancy[2], 2, "found two or three");
-	ASSERT_EQ(t.h.occupancy[3], FRAMES - RING - BURST, "found it full");
-	tool_hist(skel, &other, 0, TC_H_ROOT, &t);
-	ASSERT_EQ(t.came + t.sent + t.h.dropped + t.h.untimed, 0, "not watched");
-out:
-	netdevs__destroy(skel);
-}
-
-/* Below mq, each queue by itself; pfifo_fast counts by CPU. */
-static void tool_queues(struct stats *s, const char *kind)
-{
-	int ifindex = make_tap(s, IFF_TAP, QUEUES), i;
-	struct told told = { .ifindex = ifindex };
-	struct netdevs_row row;
-	struct netdevs *skel;
-	__u32 came = 0, b;
-	struct tool_hist t;
-
-	ASSERT_OK(nl_link_up(&s->a, ifindex, true), "up");
-	ASSERT_OK(qdisc_new(&s->a, ifindex, TC_H_ROOT, 0x10000, "mq"), "mq");
-	for (i = 0; i < QUEUES; i++)
-		ASSERT_OK(qdisc_new(&s->a, ifindex, 0x10001 + i, (2 + i) << 16, kind), kind);
-	skel = tool_load();
-	if (!skel || !tool_row(skel, &s->a, "tap", &row))
-		goto out;
-	tool_watch(skel, &row);
-	send_frames(&s->a, ifindex, FRAMES, FRAME_LEN);
-	if (!ask(&s->a, &told))
-		goto out;
-	for (i = 0; i < told.qdiscs; i++) {
-		const struct qdisc_seen *q = &told.qdisc[i];
-
-		if (q->parent == TC_H_ROOT)
-			continue;
-		tool_hist(skel, &row, q->parent, q->parent, &t);
-		came += t.came;
-		ASSERT_EQ(t.sent, t.came < RING ? t.came : RING, "sent");
-		ASSERT_EQ(t.h.dropped, q->stats.drops, "dropped");
-		ASSERT_EQ(t.came - t.sent - t.h.dropped, q->stats.qlen, "wait");
-		/* What came last found it as it is now. */
-		b = 0;
-		while (q->stats.qlen >> b)
-			b++;
-		if (!t.came)
-			continue;
-		ASSERT_GT(t.h.occupancy[b], 0, "found it full");
-		ASSERT_EQ(t.h.occupancy[b + 1], 0, "no fuller");
-	}
-	ASSERT_EQ(came, FRAMES, "came");
-out:
-	netdevs__destroy(skel);
-	close_tap(s);
-}
-
-static void tool_fq(struct stats *s)
-{
-	tool_queues(s, "fq");
-}
-
-static void tool_pfifo_fast(struct stats *s)
-{
-	tool_queues(s, "pfifo_fast");
-}
-
-#define SEGMENTS 20
-#define SEGMENT 500
-#define PORT 9000
-
-static int udp_socket(const struct nl_ns *ns, const struct sockaddr_in *addr, bool sender)
-{
-	int here = nl_enter(ns), fd, size = SEGMENT;
-
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	nl_leave(here);
-	if (sender) {
-		ASSERT_OK(setsockopt(fd, SOL_UDP, UDP_SEGMENT, &size, sizeof(size)), "UDP_SEGMENT");
-		ASSERT_OK(connect(fd, (void *)addr, sizeof(*addr)), "connect");
-	} else {
-		ASSERT_OK(settimeo(fd, 10000), "time-out");
-		ASSERT_OK(bind(fd, (void *)addr, sizeof(*addr)), "bind");
-	}
-	return fd;
-}
-
-static int address(const struct nl_ns *ns, int ifindex, __be32 addr)
-{
-	struct ifaddrmsg ifa = {
-		.ifa_family = AF_INET,
-		.ifa_prefixlen = 24,
-		.ifa_index = ifindex,
-	};
-	struct nl_req r;
-
-	nl_start(&r, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &ifa, sizeof(ifa));
-	nl_attr(&r, IFA_LOCAL, &addr, sizeof(addr));
-	return nl_talk(ns->nl, &r, NULL, NULL);
-}
-
-/* A shaper that takes packets apart that are longer than its burst */
-static int shaper(const struct nl_ns *ns, int ifindex)
-{
-	struct tcmsg tcm = {
-		.tcm_ifindex = ifindex,
-		.tcm_parent = TC_H_ROOT,
-		.tcm_handle = 0x10000,
-	};
-	struct tc_tbf_qopt tbf = {
-		.rate = { .rate = 10 * 1000 * 1000, .linklayer = TC_LINKLAYER_ETHERNET },
-		.limit = 1000 * 1000,
-	};
-	struct rtattr *options;
-	struct nl_req r;
-
-	nl_start(&r, RTM_NEWQDISC, NLM_F_CREATE, &tcm, sizeof(tcm));
-	nl_str(&r, TCA_KIND, "tbf");
-	options = nl_nest(&r, TCA_OPTIONS);
-	nl_attr(&r, TCA_TBF_PARMS, &tbf, sizeof(tbf));
-	nl_u32(&r, TCA_TBF_BURST, 2 * SEGMENT);
-	nl_end(&r, options);
-	return nl_talk(ns->nl, &r, NULL, NULL);
-}
-
-/* All that reached the driver, segment by segment, has its time, although what came
- * to the qdisc was one packet.
- */
-static void tool_gso(struct stats *s)
-{
-	struct sockaddr_in addr = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(0x0a090002),
-		.sin_port = htons(PORT),
-	};
-	char data[SEGMENTS * SEGMENT] = "";
-	int a, b, from, to, i;
-	struct netdevs_row row;
-	struct netdevs *skel;
-	struct tool_hist t;
-
-	make_veth(s, &a, &b);
-	ASSERT_OK(address(&s->a, a, htonl(0x0a090001)), "address");
-	ASSERT_OK(address(&s->b, b, addr.sin_addr.s_addr), "address");
-	ASSERT_OK(shaper(&s->a, a), "tbf");
-	to = udp_socket(&s->b, &addr, false);
-	from = udp_socket(&s->a, &addr, true);
-	skel = tool_load();
-	if (!skel || !tool_row(skel, &s->a, "va", &row) ||
-	    !ASSERT_EQ(row.stats.tx_packets, 0, "at rest"))
-		goto out;
-	tool_watch(skel, &row);
-	ASSERT_EQ(send(from, data, sizeof(data), 0), sizeof(data), "send");
-	for (i = 0; i < SEGMENTS; i++)
-		if (!ASSERT_EQ(recv(to, data, sizeof(data), 0), SEGMENT, "receive"))
-			goto out;
-	if (!tool_row(skel, &s->a, "va", &row))
-		goto out;
-	tool_hist(skel, &row, TC_H_ROOT, TC_H_ROOT, &t);
-	ASSERT_GE(row.stats.tx_packets, SEGMENTS, "sent in segments");
-	ASSERT_EQ(t.sent, row.stats.tx_packets, "timed");
-	ASSERT_LT(t.came, SEGMENTS, "came as one");
-	ASSERT_EQ(t.h.untimed + t.h.dropped, 0, "others");
-out:
-	close(from);
-	close(to);
-	netdevs__destroy(skel);
-}
-
-/* Senders on all CPUs, and one queue that is read from meanwhile */
-#define SENDERS 4
-#define SENT 2000
-
-struct sender {
-	struct stats *s;
-	int ifindex;
-};
-
-static void *send_thread(void *arg)
-{
-	struct sender *from = arg;
-
-	send_frames(&from->s->a, from->ifindex, SENT, FRAME_LEN);
-	return NULL;
-}
-
-/* Nothing is lost of what came, and nothing takes longer than all of it. */
-static void tool_smp(struct stats *s)
-{
-	struct sender from = { .s = s };
-	pthread_t threads[SENDERS];
-	struct netdevs_row row;
-	struct netdevs *skel;
-	struct tool_hist t;
-	char frame[2000];
-	struct timespec start, end;
-	int i, running = 0, got = 0;
-	__u64 usecs;
-
-	from.ifindex = make_tap(s, IFF_TAP, 1);
-	ASSERT_OK(nl_link_up(&s->a, from.ifindex, true), "up");
-	ASSERT_OK(qdisc_new(&s->a, from.ifindex, TC_H_ROOT, 0x10000, "pfifo_fast"), "pfifo_fast");
-	skel = tool_load();
-	if (!skel || !tool_row(skel, &s->a, "tap", &row))
-		goto out;
-	tool_watch(skel, &row);
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (; running < SENDERS; running++)
-		if (!ASSERT_OK(pthread_create(&threads[running], NULL, send_thread, &from),
-			       "thread"))
-			break;
-	for (i = 0; i < running; i++)
-		while (pthread_tryjoin_np(threads[i], NULL))
-			got += read(s->tap[0], frame, sizeof(frame)) > 0;
-	/* The driver takes what waits while there is something to read. */
+	fstat(s->a.fd, &st);
+	skel->bss->only_netns = st.st_ino;
+	skel->bss->sort_by = BY_DROPS;
+	skel->bss->at_least = 1;
 	do {
-		while (read(s->tap[0], frame, sizeof(frame)) > 0)
-			got++;
-		tool_hist(skel, &row, TC_H_ROOT, TC_H_ROOT, &t);
-		clock_gettime(CLOCK_MONOTONIC, &end);
-	} while (t.came != t.sent + t.h.dropped && end.tv_sec - start.tv_sec < 20);
-	ASSERT_EQ(t.came, running * SENT, "came");
-	ASSERT_EQ(t.sent + t.h.dropped, t.came, "sent or dropped");
-	ASSERT_EQ(t.h.untimed, 0, "untimed");
-	ASSERT_LE(got, t.sent, "read");
-	usecs = (end.tv_sec - start.tv_sec + 1) * 1000000ULL;
-	for (i = 0; i < BUCKETS; i++)
-		if (i && 1ULL << (i - 1) > usecs)
-			ASSERT_EQ(t.h.usecs[i], 0, "longer than the test");
-	printf("%llu came, %llu sent, %llu dropped, %d read\n", t.came, t.sent, t.h.dropped, got);
+		if (!ASSERT_OK(bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts),
+			       "pull"))
+			goto out;
+	} while (skel->bss->next_dev);
+	if (ASSERT_EQ(skel->bss->rows_found, 2, "devices")) {
+		ASSERT_STREQ(tool_row(skel, 0)->name, "dum", "most");
+		ASSERT_STREQ(tool_row(skel, 0)->qdisc, "tbf", "its qdisc");
+		ASSERT_EQ(tool_row(skel, 0)->qlen, RING, "in the queue");
+		ASSERT_EQ(sum(tool_row(skel, 0)->usecs), BURST, "left it");
+		ASSERT_EQ(sum(tool_row(skel, 0)->occupancy), RING + BURST, "came to it");
+		ASSERT_EQ(tool_row(skel, 0)->occupancy[0], BURST + 1, "came first");
+		ASSERT_EQ(tool_row(skel, 0)->occupancy[1], 1, "came second");
+		ASSERT_STREQ(tool_row(skel, 1)->name, "va", "less");
+		ASSERT_EQ(tool_row(skel, 1)->drops, 7, "drops");
+	}
 out:
 	netdevs__destroy(skel);
-	close_tap(s);
 }
 
 /* ---------------------------------------------------------------------------------- */
@@ -1228,7 +816,6 @@ static const struct {
 	{ "bridge", bridge },
 	{ "vlan", vlan },
 	{ "multi_queue", multi_queue },
-	{ "queues", queues },
 	{ "many", many },
 	{ "sizes", sizes },
 	{ "dropped", dropped },
@@ -1241,10 +828,6 @@ static const struct {
 	{ "graft", graft },
 	{ "grafts", grafts },
 	{ "tool", tool },
-	{ "tool_fq", tool_fq },
-	{ "tool_pfifo_fast", tool_pfifo_fast },
-	{ "tool_gso", tool_gso },
-	{ "tool_smp", tool_smp },
 };
 
 static void run(struct test_netdev_iter *skel, void (*test)(struct stats *s))

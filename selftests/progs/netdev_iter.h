@@ -128,8 +128,6 @@ void bpf_iter_qdisc_destroy(struct bpf_iter_qdisc *it) __weak __ksym;
 struct net *bpf_dev_net(struct net_device *dev) __weak __ksym;
 int bpf_netdev_get_stats64(struct net_device *dev, void *stats,
 			   __u32 stats__sz) __weak __ksym;
-int bpf_netdev_get_queue_stats(__u32 reg_id, __u32 type, __u32 queue, void *stats,
-			       __u32 stats__sz) __weak __ksym;
 int bpf_qdisc_get_stats(struct Qdisc *q, void *stats, __u32 stats__sz) __weak __ksym;
 
 void bpf_rcu_read_lock(void) __weak __ksym;

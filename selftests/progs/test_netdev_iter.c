@@ -476,20 +476,6 @@ int open_past_end(void *ctx)
 	return again;
 }
 
-struct queue_asked queue;
-
-SEC("syscall")
-int queue_stats(void *ctx)
-{
-	__u32 size = queue.size;
-
-	if (size > sizeof(queue.word))
-		return 1;
-	queue.err = bpf_netdev_get_queue_stats(queue.reg_id, queue.type, queue.queue,
-					       queue.word, size);
-	return 0;
-}
-
 SEC("tp_btf/sys_enter")
 int BPF_PROG(trace_netdev)
 {

@@ -55,15 +55,6 @@ struct sizes_seen {
 	int link_err, qdisc_err;	/* of a size that ends within a field */
 };
 
-/* Of a queue, as words, for the kernel's structs may grow */
-#define QUEUE_WORDS 32
-
-struct queue_asked {
-	__u32 reg_id, type, queue, size;
-	int err;
-	__u64 word[QUEUE_WORDS];
-};
-
 struct netdev_stats_seen {
 	struct netdev_seen dev;
 	struct rtnl_link_stats64 stats;

@@ -233,24 +233,6 @@ int BPF_PROG(stats_anywhere)
 	return 0;
 }
 
-/* Sleepable programs other than of system calls can run with locks that drivers take. */
-SEC("iter.s/netdev")
-int queue_stats_iter(struct bpf_iter__netdev *ctx)
-{
-	bpf_netdev_get_queue_stats(1, 0, 0, &stats, sizeof(stats));
-	return 0;
-}
-
-/* They sleep */
-SEC("syscall")
-int queue_stats_rcu(void *ctx)
-{
-	bpf_rcu_read_lock();
-	bpf_netdev_get_queue_stats(1, 0, 0, &stats, sizeof(stats));
-	bpf_rcu_read_unlock();
-	return 0;
-}
-
 /* Smaller than it is said to be */
 SEC("iter/netdev")
 int short_stats(struct bpf_iter__netdev *ctx)
