@@ -540,8 +540,8 @@ static void bench_attach_alone(struct way *w)
 	close(peer);
 }
 
-/* A server's connections: by a sockops program into the map, as heirs of the listening
- * socket, or as sockets of a cgroup. In the latter, so is what connects.
+/* A server's connections: by a sockops program into the map, by what they inherit from the
+ * listening socket, or as sockets of a cgroup. In the latter, so is what connects.
  */
 struct server {
 	struct sockaddr_in addr;

@@ -21,10 +21,7 @@ static __always_inline __u32 policy_bitvec(const struct policy *p, const struct 
 	const __u32 *answer;
 	int i;
 
-	if (!head)
-		return POLICY_NONE;
-	policy_words(key, &k);
-	if (!policy_bitmaps(p, head, &k, &b))
+	if (!policy_bitmaps(p, head, key, &k, &b))
 		return POLICY_NONE;
 	sums = policy_zero(head);
 	sum = policy_zero(head);

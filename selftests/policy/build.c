@@ -110,6 +110,18 @@ void *xalloc(size_t n, size_t size)
 	return mem;
 }
 
+/* Twice as many slots as @old had, without a number in any */
+int *empty_hash(int *old, int *size)
+{
+	int *hash;
+
+	free(old);
+	*size = *size ? *size * 2 : 64;
+	hash = xalloc(*size, sizeof(int));
+	memset(hash, 0xff, *size * sizeof(int));
+	return hash;
+}
+
 uint32_t build_room(struct build *b, uint64_t bytes)
 {
 	uint64_t at = b->cells, cells = (bytes + 63) / 64 * POLICY_LINE;
@@ -184,10 +196,7 @@ static void rehash_masks(struct entries *e)
 {
 	int i, at;
 
-	free(e->hash);
-	e->hash_size = e->hash_size ? e->hash_size * 2 : 64;
-	e->hash = xalloc(e->hash_size, sizeof(int));
-	memset(e->hash, 0xff, e->hash_size * sizeof(int));
+	e->hash = empty_hash(e->hash, &e->hash_size);
 	for (i = 0; i < e->masks; i++) {
 		at = mix(e->mask[i].mask) & (e->hash_size - 1);
 		while (e->hash[at] >= 0)

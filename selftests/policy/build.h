@@ -45,6 +45,7 @@ bool build_bitvec(struct build *b);
 
 bool refuse(struct build *b, const char *why, ...) __attribute__((format(printf, 2, 3)));
 void *xalloc(size_t n, size_t size);
+int *empty_hash(int *old, int *size);
 
 static inline struct policy_head *head_of(struct build *b)
 {

@@ -68,10 +68,7 @@ static void rehash_sets(struct sweep *s)
 {
 	int i, at;
 
-	free(s->hash);
-	s->hash_size = s->hash_size ? s->hash_size * 2 : 64;
-	s->hash = xalloc(s->hash_size, sizeof(int));
-	memset(s->hash, 0xff, s->hash_size * sizeof(int));
+	s->hash = empty_hash(s->hash, &s->hash_size);
 	for (i = 0; i < s->p->classes; i++) {
 		at = s->known[i].sum[0] & (s->hash_size - 1);
 		while (s->hash[at] >= 0)

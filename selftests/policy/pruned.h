@@ -17,14 +17,19 @@ struct policy_bitmaps {
 	__u64 at[POLICY_FIELDS + 1];
 };
 
+/* Of a policy, if it is one, with the words of the key; false if no rule can match */
 static __always_inline bool policy_bitmaps(const struct policy *p,
 					   const struct policy_head *head,
-					   const struct policy_words *k, struct policy_bitmaps *b)
+					   const struct policy_key *key, struct policy_words *k,
+					   struct policy_bitmaps *b)
 {
 	const struct policy_field *field;
 	__u32 class;
 	int f;
 
+	if (!head)
+		return false;
+	policy_words(key, k);
 	for (f = 0; f < POLICY_FIELDS; f++) {
 		b->at[f] = policy_zero(head);
 		if (f >= head->fields)
@@ -75,10 +80,7 @@ static __always_inline __u32 policy_pruned(const struct policy *p, const struct 
 	const __u32 *found;
 	int i;
 
-	if (!head)
-		return POLICY_NONE;
-	policy_words(key, &k);
-	if (!policy_bitmaps(p, head, &k, &b))
+	if (!policy_bitmaps(p, head, key, &k, &b))
 		return POLICY_NONE;
 	best = ~policy_zero(head);
 	bits = policy_zero(head);

@@ -22,4 +22,32 @@ static inline bool set_fault(const char *file, const char *value)
 	return true;
 }
 
+/* So many percent of allocations of slabs and pages, @times at most; false if the kernel
+ * cannot
+ */
+static inline bool set_fault_rate(const char *percent, const char *times)
+{
+	bool can;
+
+	set_fault(FAILSLAB "verbose", "0");
+	set_fault(FAIL_PAGE_ALLOC "verbose", "0");
+	can = set_fault(FAIL_PAGE_ALLOC "times", times) && set_fault(FAILSLAB "times", times);
+	set_fault(FAILSLAB "probability", percent);
+	set_fault(FAIL_PAGE_ALLOC "probability", percent);
+	return can;
+}
+
+/* How many allocations of slabs have yet to fail, -1 if the kernel cannot */
+static inline int failslab_times(void)
+{
+	int fd = open(FAILSLAB "times", O_RDONLY), n;
+	char left[16] = "";
+
+	if (fd < 0)
+		return -1;
+	n = read(fd, left, sizeof(left) - 1);
+	close(fd);
+	return ASSERT_GT(n, 0, "times") ? atoi(left) : -1;
+}
+
 #endif

@@ -1577,15 +1577,12 @@ static bool fail_below(const char *name, const char *times)
 /* How many of them are left. No more fail. */
 static int faults_left(void)
 {
-	char left[16] = "";
-	int fd = open(FAILSLAB "times", O_RDONLY);
+	int left = failslab_times();
 
-	ASSERT_GT(read(fd, left, sizeof(left) - 1), 0, "times");
-	close(fd);
 	set_fault(FAILSLAB "probability", "0");
 	set_fault(FAILSLAB "require-start", "0");
 	set_fault(FAILSLAB "require-end", "18446744073709551615");
-	return atoi(left);
+	return left;
 }
 
 /* Each time that the programs cannot be inherited, the connection does not come about,
@@ -1955,7 +1952,9 @@ static long slab_of(int cgroup)
 
 #define WAITING 500
 
-/* Who listens pays for what connections inherit, before they are accepted. */
+/* The memory cgroup of the listening socket pays for what connections inherit, before they
+ * are accepted.
+ */
 static void inherit_charged(void)
 {
 	struct listener l = { .fd = -1 };
@@ -2118,7 +2117,9 @@ out:
 	set_tcp("fastopen", old);
 }
 
-/* While it connects, for the queue of who listens is full: no program runs yet. */
+/* While the socket connects, for the accept queue of the server is full: no program runs
+ * yet.
+ */
 static void cgroup_msg_early(void)
 {
 	int fd[3] = { -1, -1, -1 }, sk[3] = { -1, -1, -1 }, i;
@@ -2396,17 +2397,22 @@ static void race_link(struct bpf_program *prog, struct bpf_program *other, int f
 	}
 }
 
-static void *race_pair(void *arg)
+static void race_pair_on(int fd)
 {
 	while (racing()) {
 		struct bpf_link *link = try_attach_pair(skel->progs.prog_parser,
-							skel->progs.prog_judge, SK, 0);
+							skel->progs.prog_judge, fd, 0);
 
 		if (!link)
 			continue;
 		update_pair(link, skel->progs.prog_parser_ten, skel->progs.prog_pass);
 		bpf_link__destroy(link);
 	}
+}
+
+static void *race_pair(void *arg)
+{
+	race_pair_on(SK);
 	return NULL;
 }
 
@@ -2471,15 +2477,7 @@ static void *race_sockets(void *arg)
 /* Those that connect and are accepted meanwhile are of the cgroup. */
 static void *race_cgroup(void *arg)
 {
-	while (racing()) {
-		struct bpf_link *link = try_attach_pair(skel->progs.prog_parser,
-							skel->progs.prog_judge, race_cg, 0);
-
-		if (!link)
-			continue;
-		update_pair(link, skel->progs.prog_parser_ten, skel->progs.prog_pass);
-		bpf_link__destroy(link);
-	}
+	race_pair_on(race_cg);
 	return NULL;
 }
 

@@ -255,12 +255,7 @@ struct sequence {
 /* Of the allocations that cannot wait, one in 50 */
 static void inject_faults(bool on)
 {
-	set_fault(FAILSLAB "verbose", "0");
-	set_fault(FAILSLAB "times", "-1");
-	set_fault(FAILSLAB "probability", on ? "2" : "0");
-	set_fault(FAIL_PAGE_ALLOC "verbose", "0");
-	set_fault(FAIL_PAGE_ALLOC "times", "-1");
-	set_fault(FAIL_PAGE_ALLOC "probability", on ? "2" : "0");
+	set_fault_rate(on ? "2" : "0", "-1");
 }
 
 static void begin_faults(struct recv_test *s)

@@ -1043,18 +1043,31 @@ static void full_pop(struct msg_test *t)
 	ASSERT_EQ(errno, EAGAIN, "errno");
 }
 
+/* Close it, so that the other end is reset. */
+static bool close_by_reset(int *fd)
+{
+	struct linger reset = { .l_onoff = 1 };
+
+	if (xsetsockopt(*fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)))
+		return false;
+	close(*fd);
+	*fd = -1;
+	return true;
+}
+
+static void wait_reset(int fd)
+{
+	struct pollfd pfd = { .fd = fd };
+
+	ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "poll");
+}
+
 /* As without a program: one call is told, and from then on the peer has gone. */
 static void error_once(struct msg_test *t)
 {
-	struct linger reset = { .l_onoff = 1 };
-	struct pollfd pfd = { .fd = t->sk };
-
-	if (!set_scripts(t, "") ||
-	    xsetsockopt(t->peer, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)))
+	if (!set_scripts(t, "") || !close_by_reset(&t->peer))
 		return;
-	close(t->peer);
-	t->peer = -1;
-	ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "poll");
+	wait_reset(t->sk);
 	ASSERT_EQ(send(t->sk, "x", 1, MSG_NOSIGNAL), -1, "send");
 	ASSERT_EQ(errno, ECONNRESET, "errno");
 	ASSERT_EQ(send(t->sk, "x", 1, MSG_NOSIGNAL), -1, "send again");
@@ -1103,7 +1116,6 @@ static void *send_and_tell(void *arg)
 /* Some was sent, and the call waits for room, when the connection ends. */
 static bool end_connection(struct teller *teller, int *peer, enum ending how)
 {
-	struct linger reset = { .l_onoff = 1 };
 	struct pollfd pfd = { .fd = *peer, .events = POLLIN };
 	pthread_t thread;
 	int buf = 20000;
@@ -1111,7 +1123,6 @@ static bool end_connection(struct teller *teller, int *peer, enum ending how)
 
 	if (xsetsockopt(teller->fd, SOL_SOCKET, SO_SNDBUF, &buf, sizeof(buf)) ||
 	    xsetsockopt(*peer, SOL_SOCKET, SO_RCVBUF, &buf, sizeof(buf)) ||
-	    xsetsockopt(*peer, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) ||
 	    !ASSERT_OK(pthread_create(&thread, NULL, send_and_tell, teller),
 		       "pthread_create"))
 		return false;
@@ -1120,10 +1131,8 @@ static bool end_connection(struct teller *teller, int *peer, enum ending how)
 		shutdown(teller->fd, SHUT_WR);
 	if (how == ENDS_AND_RESETS)
 		shutdown(*peer, SHUT_WR);
-	if (how != SHUTS_DOWN) {
-		close(*peer);
-		*peer = -1;
-	}
+	if (how != SHUTS_DOWN)
+		ok = close_by_reset(peer) && ok;
 	pthread_join(thread, NULL);
 	return ok;
 }
@@ -1171,21 +1180,15 @@ static void error_part_shutdown(struct msg_test *t)
 	error_part(t, "", SHUTS_DOWN);
 }
 
-/* That the other socket was reset is for that one to report. Who redirects to it is told
- * that this is not possible.
+/* That the other socket was reset is for that one to report. A sender that redirects to
+ * it is told that this is not possible.
  */
 static void redirect_error(struct msg_test *t)
 {
-	struct linger reset = { .l_onoff = 1 };
-	struct pollfd pfd = { .fd = t->other };
-
 	t->skel->bss->redirect = 1;
-	if (!set_scripts(t, "") ||
-	    xsetsockopt(t->other_peer, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)))
+	if (!set_scripts(t, "") || !close_by_reset(&t->other_peer))
 		return;
-	close(t->other_peer);
-	t->other_peer = -1;
-	ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "poll");
+	wait_reset(t->other);
 	ASSERT_EQ(send(t->sk, "x", 1, MSG_NOSIGNAL), -1, "send");
 	ASSERT_EQ(errno, EPIPE, "errno");
 	ASSERT_EQ(socket_error(t->other), ECONNRESET, "SO_ERROR of the other");
@@ -1195,7 +1198,6 @@ static void redirect_error(struct msg_test *t)
 /* Nobody is told but by the socket that what is corked cannot be sent: by its error. */
 static void cork_reset(struct msg_test *t)
 {
-	struct linger reset = { .l_onoff = 1 };
 	struct epoll_event ev = { .events = EPOLLET };
 	int epfd = epoll_create1(0);
 	struct tcp_info info;
@@ -1204,9 +1206,7 @@ static void cork_reset(struct msg_test *t)
 	if (ASSERT_OK_FD(epfd, "epoll_create1") && set_scripts(t, "c200") &&
 	    ASSERT_EQ(send(t->sk, "x", 1, 0), 1, "send") &&
 	    ASSERT_OK(epoll_ctl(epfd, EPOLL_CTL_ADD, t->sk, &ev), "epoll_ctl") &&
-	    !xsetsockopt(t->peer, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset))) {
-		close(t->peer);
-		t->peer = -1;
+	    close_by_reset(&t->peer)) {
 		ASSERT_EQ(epoll_wait(epfd, &ev, 1, TIMEOUT_SEC * 1000), 1, "EPOLLERR");
 		/* It takes the socket lock, which a reset is received with. */
 		ASSERT_OK(getsockopt(t->sk, SOL_TCP, TCP_INFO, &info, &len), "TCP_INFO");

@@ -715,28 +715,20 @@ static bool inject_faults(const char *times)
 {
 	bool on = *times != '0';
 
-	set_fault(FAILSLAB "verbose", "0");
 	set_fault(FAILSLAB "task-filter", on ? "Y" : "N");
 	set_fault(FAILSLAB "ignore-gfp-wait", on ? "N" : "Y");
-	set_fault(FAILSLAB "probability", on ? "25" : "0");
-	set_fault(FAIL_PAGE_ALLOC "verbose", "0");
 	set_fault(FAIL_PAGE_ALLOC "task-filter", on ? "Y" : "N");
 	set_fault(FAIL_PAGE_ALLOC "ignore-gfp-wait", on ? "N" : "Y");
 	set_fault(FAIL_PAGE_ALLOC "min-order", on ? "0" : "1");
-	set_fault(FAIL_PAGE_ALLOC "probability", on ? "25" : "0");
-	return set_fault(FAIL_PAGE_ALLOC "times", times) && set_fault(FAILSLAB "times", times);
+	return set_fault_rate(on ? "25" : "0", times);
 }
 
 /* How many have failed */
 static int faults_injected(void)
 {
-	char left[16] = "";
-	int fd = open(FAILSLAB "times", O_RDONLY);
+	int left = failslab_times();
 
-	if (fd < 0 || read(fd, left, sizeof(left) - 1) < 0)
-		return 0;
-	close(fd);
-	return atoi(FAULTS) - atoi(left);
+	return left < 0 ? 0 : atoi(FAULTS) - left;
 }
 
 static void fuzz_for(struct send_fuzz *t, int seconds, __u64 nr)
