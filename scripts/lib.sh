@@ -63,7 +63,8 @@ DISK_FULL="the disk is full; free some, or set XDG_CACHE_HOME to a larger one"
 
 # run NAME TEXT COMMAND...: one long command with its output in a log, a sign
 # of life while it runs, and on failure the log's name and the likely cause. With
-# TRY=1 the failure is the caller's.
+# TRY=1 the failure is the caller's. It gives way to VMs that run meanwhile: their
+# tests wait so long and no longer.
 run()
 {
 	local name=$1 text=$2 log=$LOGS/$1.log start=$SECONDS pid rc=0 tick=30
@@ -72,6 +73,7 @@ run()
 	step "$text ..."
 	"$@" >"$log" 2>&1 </dev/null &
 	pid=$!
+	renice -n 10 -p $pid >/dev/null 2>&1 || :
 	while kill -0 $pid 2>/dev/null; do
 		sleep 0.2
 		if ((SECONDS - start >= tick)); then

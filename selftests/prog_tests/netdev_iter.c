@@ -956,22 +956,20 @@ static void *churn_thread(void *arg)
 
 static bool all_survive(int n, const __u32 *survivor, const char *form)
 {
-	int i;
+	int i, once = 0;
 
 	for (i = 0; i < NSES * DEVS; i++)
-		if (!ASSERT_EQ(count_reg_id(n, survivor[i]), 1, form))
-			return false;
-	return true;
+		once += count_reg_id(n, survivor[i]) == 1;
+	return ASSERT_EQ(once, NSES * DEVS, form);
 }
 
 static bool all_there(struct iters *t, int n, const char *form)
 {
-	int i;
+	int i, once = 0;
 
 	for (i = 0; i < NSES; i++)
-		if (!ASSERT_EQ(count_netns(n, t->ns[i].cookie), 1, form))
-			return false;
-	return true;
+		once += count_netns(n, t->ns[i].cookie) == 1;
+	return ASSERT_EQ(once, NSES, form);
 }
 
 static bool survive_open(struct iters *t, const __u32 *survivor)
