@@ -95,7 +95,7 @@ struct policy_head {
 struct policy_rule {
 	__u64 value[POLICY_KEY_CELLS];
 	__u64 mask[POLICY_KEY_CELLS];
-	__u16 sport, sport_span, dport, dport_span;	/* first port, and number of ports after it */
+	__u16 sport, sport_span, dport, dport_span;	/* first port, ports after it */
 	__u32 answer;
 	__u32 more;		/* number of further rules of the same entry in a hash table */
 };
