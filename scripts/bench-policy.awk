@@ -70,7 +70,7 @@ function share(value, of)
 	return sprintf("%.3g %%", 100 * value / of)
 }
 
-# What each takes of what N hashes take
+# The cost of each classifier, as a share of that of N hashes
 function compared(	s, i, c, base)
 {
 	cells = 0
@@ -95,7 +95,7 @@ function compared(	s, i, c, base)
 	rule()
 }
 
-# The most of all sets: what the verifier looks at depends on how large the policy is.
+# The maximum of all sets, as the verifier's work depends on the size of the policy.
 function verifier(	s, i, c, insns, time, names, order)
 {
 	cells = 0

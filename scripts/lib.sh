@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# Sourced by everything in scripts/: where things are kept, how progress and
-# errors are said, how a tree's name becomes a folder.
+# Sourced by all scripts in scripts/: folders, messages, locks, names of trees.
 #
 # Progress and errors go to stderr; stdout is for the result alone, so that
 # image=$(scripts/kernel ...) works.
 
 set -euo pipefail
 export LC_ALL=C
-# By make or by hand, all the same: below another make the kernel's selftests, for
-# one, take the root folder for where to build.
+# The same behavior under make and by hand: below another make, the kernel's
+# selftests, for instance, would build in the root folder.
 unset MAKELEVEL MAKEFLAGS MFLAGS
-# Another build's settings, which the kernel's makefiles would take for ours.
+# The kernel's makefiles would use these settings of another build.
 unset CROSS_COMPILE KBUILD_OUTPUT O
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/bpf-l7
 JOBS=${JOBS:-$(nproc)}
 LOGS=$CACHE/logs
-# Depend mode: a miss costs no extra preprocessing.
+# Depend mode: a cache miss needs no extra preprocessing.
 export CCACHE_DIR=${CCACHE_DIR:-$CACHE/ccache} CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G} CCACHE_DEPEND=1
 
-# die CAUSE-AND-REMEDY: the one clear line.
+# die CAUSE-AND-REMEDY: print one line, and exit with 1.
 DIED=
 die()
 {
@@ -35,7 +34,7 @@ say()
 	printf 'bpf-l7: %s\n' "$*" >&2
 }
 
-# step TEXT: announce a step; STEP is "2/5" where a driver has a plan.
+# step TEXT: announce a step; a script that runs several sets STEP, like "2/5".
 step()
 {
 	printf 'bpf-l7: %s%s\n' "${STEP:+[$STEP] }" "$*" >&2
@@ -44,7 +43,7 @@ step()
 mkdir -p "$LOGS" 2>/dev/null ||
 	die "cannot write to $CACHE: make it writable or set XDG_CACHE_HOME to a folder that is"
 
-# These are said or not; 0 is not.
+# These switches are 1 or not set; 0 is the same as not set.
 for switch in STOCK RESET UPDATE EACH RED ATTACK DEBUG; do
 	case $switch=${!switch:-} in
 	*=0) unset "$switch" ;;
@@ -53,7 +52,7 @@ for switch in STOCK RESET UPDATE EACH RED ATTACK DEBUG; do
 	esac
 done
 
-# The disk may be too full for the log to say so.
+# If the disk is full, the log may be too short to show it.
 disk_is_full()
 {
 	[[ $(df -Pm "$CACHE" | awk 'NR == 2 { print $4 }') -lt 16 ]]
@@ -61,10 +60,10 @@ disk_is_full()
 
 DISK_FULL="the disk is full; free some, or set XDG_CACHE_HOME to a larger one"
 
-# run NAME TEXT COMMAND...: one long command with its output in a log, a sign
-# of life while it runs, and on failure the log's name and the likely cause. With
-# TRY=1 the failure is the caller's. It gives way to VMs that run meanwhile: their
-# tests wait so long and no longer.
+# run NAME TEXT COMMAND...: run a long command with its output in a log, report
+# that it still runs, and on failure print the log's name and the likely cause.
+# With TRY=1, return its status instead of exiting. It runs at a lower priority
+# than VMs, as the tests in them have time limits.
 run()
 {
 	local name=$1 text=$2 log=$LOGS/$1.log start=$SECONDS pid rc=0 tick=30
@@ -94,7 +93,7 @@ run()
 	((SECONDS - start < 2)) || say "    $((SECONDS - start)) s"
 }
 
-# need_space MIB WHAT: refuse before half of it is written.
+# need_space MIB WHAT: exit if less space is free.
 need_space()
 {
 	local free
@@ -104,7 +103,8 @@ need_space()
 		die "$2 needs $1 MiB in $CACHE, $free are free: free some or set XDG_CACHE_HOME to a larger disk"
 }
 
-# lock NAME: one at a time, until this process ends and all it has begun.
+# lock NAME: wait for the lock, which this process and all its children hold until
+# they end.
 lock()
 {
 	mkdir -p "$CACHE/lock"
@@ -115,8 +115,8 @@ lock()
 		die "another run held $CACHE/lock/$1 for two hours: end it (fuser $CACHE/lock/$1)"
 }
 
-# aside PATH: a scratch folder beside PATH, removed if the script fails, to be
-# renamed to PATH once it is whole.
+# aside PATH: set scratch to a new folder beside PATH, to be renamed to PATH when
+# it is complete. It is removed if the script fails.
 ASIDE=()
 aside()
 {
@@ -125,8 +125,8 @@ aside()
 	ASIDE+=("$scratch")
 }
 
-# host_packages NAME PACKAGE...: sets unpacked to a folder with these packages of the
-# suite that this machine has, whose libraries their programs use
+# host_packages NAME PACKAGE...: set unpacked to a folder with these packages, of the
+# Debian suite of this machine, as their programs use its libraries
 host_packages()
 {
 	local suite arch packages=("${@:2}")
@@ -141,7 +141,7 @@ host_packages()
 	mv "$scratch" "$unpacked"
 }
 
-# descendants PID: adds to KIDS the processes that PID has begun, and so on
+# descendants PID: add all children of PID, and their children, to KIDS
 descendants()
 {
 	local kid kids=()
@@ -153,8 +153,7 @@ descendants()
 	done
 }
 
-# What we have begun ends with us, before what it writes to is removed and our
-# locks are free.
+# End all child processes before their folders are removed and locks are released.
 leave()
 {
 	local rc=$? i KIDS
@@ -171,11 +170,11 @@ leave()
 	[[ $rc == 0 || -n $DIED ]] || ! disk_is_full || die "$DISK_FULL"
 }
 trap leave EXIT
-# None for TERM and HUP: without one, bash runs that of EXIT at once, not only when
-# what it waits for has ended.
+# No traps for TERM and HUP: without one, bash runs the EXIT trap at once, instead of
+# after the command it waits for.
 trap 'exit 130' INT
 
-# sha FILE...: short content hash of files and their order.
+# sha FILE...: a short hash of the contents of files, in this order.
 sha()
 {
 	cat "$@" | sha256sum | cut -c1-16
@@ -204,7 +203,7 @@ skip()
 	echo "ok $((OKS + NOT_OKS + SKIPS)) $1 # SKIP $2"
 }
 
-# results: the closing line; fails if a test point did.
+# results: print the closing line; false if a test point has failed.
 results()
 {
 	echo "$OKS passed, $NOT_OKS failed, $SKIPS skipped"
@@ -213,7 +212,7 @@ results()
 
 # ---- architectures -------------------------------------------------------
 
-# arch_resolve [ARCH]: ARCH in the field's spelling, or the host's.
+# arch_resolve [ARCH]: set ARCH to x86_64 or arm64; the default is the host's.
 arch_resolve()
 {
 	# shellcheck disable=SC2034 # for those who source this
@@ -232,7 +231,7 @@ tree_names()
 		sed 's/^tree\.\(.*\)\.version .*/\1/'
 }
 
-# tree_get KEY: the manifest's entry for the target at hand, empty if none.
+# tree_get KEY: a value of T_TARGET in trees.conf, empty if there is none.
 tree_get()
 {
 	git config -f "$TOP/trees.conf" --get "tree.$T_TARGET.$1" || true
@@ -245,11 +244,11 @@ makefile_version()
 }
 
 # tree_resolve [NAME|PATH]: sets
-#   T_NAME    what its cache folders are called
-#   T_TARGET  the manifest entry it is, or by its version is like
-#   T_PATH    the user's folder, empty for a tree of the manifest
-#   T_DIR     our git repository of it
-#   T_SERIES  the folder with its series, empty if there is none
+#   T_NAME    the name of its folders in the cache
+#   T_TARGET  its entry in trees.conf, or the entry of the same version
+#   T_PATH    the user's folder, empty for an entry of trees.conf
+#   T_DIR     the git repository that is made of it
+#   T_SERIES  the folder of its series, empty if there is none
 tree_resolve()
 {
 	local tree=${1:-$(tree_names | head -n 1)} name
@@ -276,7 +275,7 @@ tree_resolve()
 		die "no series '$name': patches/ has $(cd "$TOP/patches" && echo *)"
 }
 
-# tree_match: the manifest entry whose version the user's tree has.
+# tree_match: set T_TARGET to the entry of trees.conf with the version of T_PATH.
 tree_match()
 {
 	local version name
@@ -297,8 +296,8 @@ tree_match()
 	die "$T_PATH is Linux $version, which no entry of trees.conf has: say which it is like with TARGET=NAME ($(tree_names | paste -sd' '))"
 }
 
-# gitq DIR ARGS...: git with none of the user's settings, for what must come
-# out the same everywhere.
+# gitq DIR ARGS...: git without the user's settings, so that results are the same
+# everywhere.
 gitq()
 {
 	local dir=$1
@@ -325,7 +324,7 @@ series_files()
 	done
 }
 
-# What "applied" means: this base with these patches.
+# A hash of the base commit and the patches: the same if nothing must be applied.
 series_key()
 {
 	local files=()

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Programs for every TCP socket of a machine, that pass all and count it. all_tcp.c
- * attaches them.
+/* Programs that pass and count everything. all_tcp.c attaches them to every TCP socket of
+ * a machine.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-__u64 runs;		/* of the verdict */
+__u64 runs;		/* runs of the verdict */
 __u64 bytes;
 
 static void count(__u64 *counter, __u64 n)

@@ -4,10 +4,10 @@
  *
  *	all_tcp verdict|parser|msg
  *
- * verdict: a stream verdict; parser: one with a parser, whose records are what is
- * there; msg: a msg verdict. By a link on the root of the cgroups, until it gets
- * SIGTERM. It prints a line when it is ready, and one with what it has counted at the
- * end. Needs cgroup2 at /sys/fs/cgroup.
+ * verdict: a stream verdict; parser: the same with a parser that takes all available
+ * data as a record; msg: a sk_msg verdict. They are attached by a link on the root
+ * cgroup, until SIGTERM. It prints a line when it is ready, and one with its counts at
+ * the end. Needs cgroup2 at /sys/fs/cgroup.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +29,7 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* All sockets are below the root of the cgroups. */
+/* A link on the root cgroup covers all sockets. */
 static struct bpf_link *cover(struct all_tcp *skel, const char *mode)
 {
 	struct bpf_program *prog = strcmp(mode, "msg") ? skel->progs.verdict : skel->progs.msg;

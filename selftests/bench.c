@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What programs on a TCP socket cost: time for each record sent and received, for
- * each attach and detach, each connection accepted with them, and memory for each
- * attached socket.
+/* Measures the cost of programs on a TCP socket: the time of each record, of each attach
+ * and detach, and of each accepted connection, and the memory of each socket.
  *
- * Meant for a machine whose clock counts instructions (vmtest/vmtest -i): then a
- * nanosecond is one. Prints a line a figure: name, tab, value; scripts/bench makes
- * a table of them. What the kernel lacks is left out.
+ * Meant for a VM whose clock counts instructions (vmtest/vmtest -i): each nanosecond is
+ * one instruction. Prints a line for each figure: name, tab, value; scripts/bench makes a
+ * table of them. Figures that the kernel does not support are left out.
  */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -27,14 +26,14 @@
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 #define RECORDS 3000
 #define WARM_UP 300
-#define PAIRS 100000		/* attach and detach: many RCU grace periods */
-#define ALONE 10000		/* likewise, with a map or a link for each */
+#define PAIRS 100000		/* of attach and detach, over many RCU grace periods */
+#define ALONE 10000		/* the same, with a map or a link for each */
 #define CONNECTIONS 1000
-#define SOCKETS 4000		/* pairs of them, for the memory */
+#define SOCKETS 4000		/* pairs of sockets, to measure memory */
 
 static struct test_sockmap_recv *skel;
 static struct bench_msg *msg_skel;
-static bool has_links;	/* of programs on sockets, in this kernel */
+static bool has_links;	/* the kernel has links of programs on sockets */
 
 static int listen_at(struct sockaddr_in *addr)
 {
@@ -77,18 +76,18 @@ static void connect_pair(int *sk, int *peer)
 	close(listener);
 }
 
-/* A way of putting programs on a socket: it joins a map that has them, or gets a link;
- * those of a server inherit one, or are covered by that of a cgroup.
+/* A method of attaching programs to a socket: it is added to a map, or has a link;
+ * connections of a server inherit a link, or are covered by a cgroup's.
  */
 struct way {
 	const char *name;
 	bool parser;
 	bool direct;
 	bool cgroup;
-	int link;		/* of its own, now */
+	int link;		/* the socket's own link, while attached */
 	bool none;
-	const char *msg;	/* a sk_msg program of that name, instead */
-	enum { TO_PEER, TO_INGRESS, TO_EGRESS } to;	/* where it redirects to */
+	const char *msg;	/* attach this sk_msg program instead */
+	enum { TO_PEER, TO_INGRESS, TO_EGRESS } to;	/* target of its redirects */
 };
 
 static int prog_fd(bool parser)
@@ -149,7 +148,7 @@ static void set_progs(struct way *w, int map)
 		die("bpf_prog_attach");
 }
 
-/* A kernel without them takes the socket for something that is no map, and says EINVAL. */
+/* A kernel without links expects a map, and returns EINVAL. */
 static void look_for_links(void)
 {
 	int sk = socket(AF_INET, SOCK_STREAM, 0);
@@ -159,7 +158,7 @@ static void look_for_links(void)
 	close(sk);
 }
 
-/* Which programs the map has, its sockets get. */
+/* Attach the programs to the map, for the sockets added to it. */
 static void prepare(struct way *w)
 {
 	int map = bpf_map__fd(skel->maps.sock_map);
@@ -184,8 +183,8 @@ static long slab_kb(void)
 	return kb;
 }
 
-/* When what was closed before is freed: bytes that are not. With a clock that counts
- * instructions, sleeping takes no time.
+/* Wait until closed sockets are freed. Return: the bytes of all slabs. With a clock that
+ * counts instructions, sleeping takes no time.
  */
 static long settle(void)
 {
@@ -196,7 +195,7 @@ static long settle(void)
 	return kb * 1024;
 }
 
-/* Records, and how many of them are sent before any is received */
+/* The length of records, and how many are sent before the first is received */
 struct load {
 	int len;
 	int together;
@@ -245,8 +244,8 @@ static void bench_records(struct way *w, const struct load *load)
 	close(peer);
 }
 
-/* The sender has the program. A message is redirected to the ingress of who would get it
- * anyhow, or to another connection.
+/* The sender has the program. A message is redirected to the ingress of the socket that
+ * it would be sent to, or to another connection.
  */
 static void bench_sends(struct way *w, const struct load *load)
 {
@@ -269,11 +268,11 @@ static void bench_sends(struct way *w, const struct load *load)
 	close(other_peer);
 }
 
-/* A process between both ends */
+/* A process that relays between both ends */
 struct proxy {
 	const char *name;
 	void (*run)(int listener, const struct sockaddr_in *server);
-	const char *program;	/* if it is one of its own */
+	const char *program;	/* to be run, if not NULL */
 };
 
 static pid_t start_proxy(const struct proxy *p, int listener, const struct sockaddr_in *server)
@@ -303,7 +302,7 @@ static void die_of_proxy(const struct proxy *p, pid_t pid)
 	exit(1);
 }
 
-/* The server gives up on a proxy that does not connect or has stopped relaying. */
+/* Time out if the proxy does not connect or stops relaying. */
 static void bench_proxy(const struct proxy *p, const struct load *load)
 {
 	struct timeval timeout = { .tv_sec = 60 };
@@ -329,27 +328,27 @@ static void bench_proxy(const struct proxy *p, const struct load *load)
 	close(peer);
 }
 
-/* The worst that a peer can send: records that are short, or come in short segments.
- * Behind them comes one that is passed, to tell that all of them were looked at.
+/* The most expensive streams that a peer can send: records that are short, or in short
+ * segments. The last record is passed, to know that all before it were processed.
  */
 struct worst {
 	const char *name;
-	const char *actions;	/* of the records, in turn */
-	int record;		/* bytes of one, or 0: all are one record */
+	const char *actions;	/* verdicts of the records, in turn */
+	int record;		/* bytes of a record, or 0: the stream is one record */
 	int segment;
 	int bytes;
-	bool behind;		/* a record that was passed, and not read */
-	bool peek;		/* at all of it, before it is read */
+	bool behind;		/* an unread record comes first */
+	bool peek;		/* peek at the whole stream before reading it */
 };
 
 static unsigned char worst_stream[65536];
 static struct bench_worst *worst_skel;
 static bool too_dear;
 
-/* What the kernels of the series are held to. A byte costs no more if four times as many
- * come: their work is linear, and this leaves it some room to be uneven. Bottom halves
- * are off for a budget of 64 records, with some 2500 instructions each, and a record that
- * came in many segments is put together, and freed, at once, which is some 1100 for each.
+/* Limits for kernels with the series. The cost of a byte must not grow with four times as
+ * many bytes, as the work is linear; there is some tolerance. Bottom halves are off for a
+ * budget of 64 records, with about 2500 instructions each. A record in many segments is
+ * assembled and freed at once, with about 1100 instructions for each segment.
  */
 #define WORST_GROWTH 4
 #define WORST_GROWTH_PERCENT 125
@@ -385,7 +384,7 @@ static int make_worst_stream(const struct worst *worst, int bytes, int *passed)
 	return add_worst_record(at, 3, 'P');
 }
 
-/* False if records are lost, as they are without the series */
+/* Return: false if records are lost, as without the series */
 static bool worst_round(const struct worst *worst, int len, int want, int sk, int peer)
 {
 	static unsigned char buf[sizeof(worst_stream)];
@@ -401,7 +400,7 @@ static bool worst_round(const struct worst *worst, int len, int want, int sk, in
 	return recv(sk, buf, want, MSG_WAITALL) == want;
 }
 
-/* Instructions for a byte, or -1 */
+/* Return: instructions for a byte, or -1 */
 static long long worst_rounds(struct way *w, const struct worst *worst, int bytes, int sk,
 			      int peer, int rounds)
 {
@@ -434,7 +433,7 @@ static long long worst_at_once(struct way *w, const struct worst *worst, int sk,
 	long long ret;
 
 	if (bench_worst__attach(worst_skel))
-		die("attaching what looks at softirqs");
+		die("attaching programs to softirqs");
 	worst_skel->bss->longest = 0;
 	ret = worst_rounds(w, worst, worst->bytes, sk, peer, 1);
 	bench_worst__detach(worst_skel);
@@ -450,7 +449,7 @@ static void bench_worst_case(struct way *w, const struct worst *worst)
 	prepare(w);
 	connect_pair(&sk, &peer);
 	setsockopt(sk, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	/* All of it waits there, with what stands for the records that were dropped. */
+	/* The receive buffer must hold the whole stream, including dropped records. */
 	if (worst->peek && setsockopt(sk, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof(large)))
 		die("SO_RCVBUFFORCE");
 	if (!join(w, sk))
@@ -473,7 +472,7 @@ out:
 	close(peer);
 }
 
-/* Joining what is there, and leaving it */
+/* Adding a socket to an existing map, or attaching a link, and the reverse */
 static void bench_attach(struct way *w)
 {
 	int i, sk, peer;
@@ -494,7 +493,7 @@ static void bench_attach(struct way *w)
 	close(peer);
 }
 
-/* A map, or a link, for one socket: what was made, or -1 */
+/* Make a map or a link for one socket. Return: its fd, or -1 */
 static int attach_alone(struct way *w, int sk)
 {
 	int key = 0, map;
@@ -508,7 +507,7 @@ static int attach_alone(struct way *w, int sk)
 	return bpf_map_update_elem(map, &key, &sk, BPF_ANY) ? -1 : map;
 }
 
-/* The socket is taken off a map at once, not when a worker frees the map. */
+/* Remove the socket from the map, as a worker would do so only later. */
 static void detach_alone(struct way *w, int fd)
 {
 	int key = 0;
@@ -540,8 +539,8 @@ static void bench_attach_alone(struct way *w)
 	close(peer);
 }
 
-/* A server's connections: by a sockops program into the map, by what they inherit from the
- * listening socket, or as sockets of a cgroup. In the latter, so is what connects.
+/* Connections of a server get the programs by a sockops program that adds them to the map,
+ * from the listening socket, or from a cgroup, which also covers the clients.
  */
 struct server {
 	struct sockaddr_in addr;
@@ -603,8 +602,8 @@ static void allow_sockets(void)
 		die("setrlimit");
 }
 
-/* All in one map: a slot is 8 bytes, and not counted. Or each @alone in its own, or with
- * a link of its own.
+/* All sockets are in one map, whose slots, of 8 bytes, are not counted; or if @alone, each
+ * socket has a map or a link of its own.
  */
 static void bench_memory(struct way *w, bool alone)
 {
@@ -638,9 +637,9 @@ static void bench_memory(struct way *w, bool alone)
 	}
 }
 
-/* What a record takes that was sent and not received yet, or is corked, besides the pages
- * that its bytes are in: skbs, and what stands for it with the receiver, or the sk_msg. The
- * first ones take what the allocator has left over, and do not count.
+/* The memory of a record that was sent and not received yet, or is corked, without the pages
+ * of its data: skbs, and the receiver's state or the sk_msg. The first records are not
+ * counted, as they use free objects of slabs.
  */
 static void bench_record_memory(struct way *w, const char *state)
 {
@@ -674,8 +673,9 @@ static void bench_record_memory(struct way *w, const char *state)
 	}
 }
 
-/* Both ends of it, files and all. What programs need is what it has more than a plain
- * one. Not for sockmap: the sockops program has one slot, that the last one is in.
+/* The memory of both ends of a connection, including files. The memory of programs is the
+ * difference to a plain connection. Not for sockmap, as the sockops program has one slot,
+ * for the last connection.
  */
 static void bench_accept_memory(struct way *w)
 {
@@ -698,7 +698,7 @@ static void bench_accept_memory(struct way *w)
 	stop_serving(&s);
 }
 
-/* With an argument, only the worst whose names it is part of */
+/* With an argument, run only the worst cases whose names contain it */
 int main(int argc, char **argv)
 {
 	struct way ways[] = {
@@ -721,7 +721,7 @@ int main(int argc, char **argv)
 		{ "relay by splice()", relay_by_splice },
 		{ "relay by HAProxy", relay_by_haproxy, HAPROXY },
 	};
-	/* In tens, a relay has more than one to take when it is woken. */
+	/* In tens, a relay has several records to relay when it wakes up. */
 	static const struct load loads[] = {
 		{ 64, 1 }, { 1024, 1 }, { 16384, 1 }, { 64, 10 }, { 1024, 10 },
 	};
@@ -745,7 +745,7 @@ int main(int argc, char **argv)
 		die("loading programs");
 	allow_sockets();
 	look_for_links();
-	/* The machine has just booted. */
+	/* After a boot, the kernel is busy for some seconds. */
 	sleep(3);
 	for (j = 0; j < ARRAY_SIZE(worst); j++)
 		for (i = 0; i < ARRAY_SIZE(ways); i++)

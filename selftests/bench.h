@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the benchmarks share */
+/* Shared by the benchmarks */
 #ifndef __BENCH_H
 #define __BENCH_H
 
@@ -16,7 +16,7 @@ static inline void die(const char *what)
 	exit(1);
 }
 
-/* Nanoseconds, which are instructions where the clock counts these */
+/* The time in nanoseconds, or in instructions if the clock counts these */
 static inline long long now(void)
 {
 	struct timespec ts;

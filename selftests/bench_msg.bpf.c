@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* sk_msg programs for bench.c: one for each thing that a program can do to all of a
- * message.
- */
+/* sk_msg programs for bench.c, one for each operation on a whole message. */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "bench_msg.h"
@@ -29,7 +27,7 @@ int pass_apply(struct sk_msg_md *msg)
 	return SK_PASS;
 }
 
-/* The program runs once in a mebibyte. */
+/* The program runs once for a mebibyte. */
 SEC("sk_msg")
 int pass_apply_long(struct sk_msg_md *msg)
 {
@@ -37,7 +35,7 @@ int pass_apply_long(struct sk_msg_md *msg)
 	return SK_PASS;
 }
 
-/* Nothing is sent before more comes. */
+/* The message is corked until more data is sent. */
 SEC("sk_msg")
 int cork(struct sk_msg_md *msg)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What bench.c and its sk_msg programs share */
+/* Shared by bench.c and its sk_msg programs */
 #ifndef __BENCH_MSG_H
 #define __BENCH_MSG_H
 
-#define MSG_SOCKETS	4000	/* pairs, for which there is a slot each */
+#define MSG_SOCKETS	4000	/* pairs of sockets, with a slot for each socket */
 
 #endif

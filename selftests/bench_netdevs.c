@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What it costs to ask for the statistics of all devices of all namespaces, with
- * rtnetlink, /proc/net/dev and the iterators of BPF.
+/* Measures the cost of reading the statistics of all devices of all namespaces, with
+ * rtnetlink, /proc/net/dev and BPF iterators.
  *
- * Meant for a machine whose clock counts instructions (vmtest/vmtest -i): then a
- * nanosecond is one. Prints a line a figure: name, tab, value.
+ * Meant for a VM whose clock counts instructions (vmtest/vmtest -i): each nanosecond is
+ * one instruction. Prints a line for each figure: name, tab, value.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -16,14 +16,14 @@
 #include "test_netdev_iter.skel.h"
 
 #define NSES	100
-#define DEVS	10		/* of each, the loopback included */
+#define DEVS	10		/* in each namespace, including the loopback device */
 #define ALL	(NSES * DEVS)
 #define ROUNDS	5
 
 static struct nl_ns ns[NSES];
 static struct test_netdev_iter *skel;
 static struct netdevs *tool;
-static int found;		/* devices */
+static int found;		/* number of devices */
 
 static void make_world(void)
 {
@@ -44,7 +44,7 @@ static void make_world(void)
 	}
 }
 
-/* ---- the ways --------------------------------------------------------------- */
+/* ---- the methods ------------------------------------------------------------ */
 
 static void count_link(struct nlmsghdr *h, void *arg)
 {
@@ -75,7 +75,7 @@ static void by_setns_rtnetlink(void)
 	}
 }
 
-/* A socket for each namespace, opened once */
+/* With a socket for each namespace, opened once */
 static void by_rtnetlink(void)
 {
 	int i;

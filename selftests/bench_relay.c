@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a user would take instead of programs on the socket: a process between client
- * and server. Each is given a socket that listens and the address of the server, and
- * relays one connection, as a child of the benchmark. None returns.
+/* The alternative to programs on the socket: a process that relays between client and
+ * server. Each function gets a listening socket and the address of the server, and relays
+ * one connection, in a child process of the benchmark. It does not return.
  */
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -38,7 +38,7 @@ static void add_direction(int epoll, struct direction *d, int from, int to)
 		die("relay");
 }
 
-/* What there is to be read. At the end of either direction, the relay's ends, too. */
+/* Relay the available data. At the end of file of either direction, the relay exits. */
 static void move(struct direction *d)
 {
 	ssize_t n, out;
@@ -75,8 +75,8 @@ void relay_by_splice(int listener, const struct sockaddr_in *server)
 	die("epoll_wait");
 }
 
-/* Debian's defaults but for what has to be said: TCP, one thread, where to listen and
- * to connect. The timeouts are there because it warns without.
+/* Debian's defaults except for necessary settings: TCP, one thread, the addresses. Without
+ * timeouts, HAProxy prints a warning.
  */
 void relay_by_haproxy(int listener, const struct sockaddr_in *server)
 {

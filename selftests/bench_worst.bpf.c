@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The longest time for which receiving keeps bottom halves off: a softirq of the network,
- * or a call of the kernel for what was received.
+/* The longest time with bottom halves off while receiving: a network softirq, or a call of
+ * tcp_data_ready().
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>

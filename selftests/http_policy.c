@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
-/* http_policy: let a server that runs already have only the requests that rules
- * allow. An example of programs on a listening socket, which all connections
- * inherit; the server knows nothing of it, and needs no proxy in front.
+/* http_policy: let a running server receive only the requests that rules allow.
+ * This is an example of programs on a listening socket, which all accepted
+ * connections inherit. The server needs no change, and no proxy in front of it.
  *
  *	http_policy PID 'GET /public/' 'POST /form' ...
  *
- * A rule is how a request begins: a method and a path prefix. PID is the process
- * that has the listening sockets; of nginx, the master. The policy is on until
- * http_policy ends.
+ * A rule is the beginning of allowed requests: a method and a path prefix. PID
+ * is the process that has the listening sockets; with nginx, this is the
+ * master. The policy is removed when http_policy ends.
  *
- * A refused request ends its connection, and so does what is no proper HTTP/1.1
- * request: the server does not see it, recv() gives it an error, as if the network
- * were at fault. Connections from before the policy are not subject to it.
+ * A refused request, and anything that is not valid HTTP/1.1, ends its
+ * connection: the server does not see it, and recv() returns an error.
+ * Connections accepted before the policy was attached are not subject to it.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -75,13 +75,13 @@ static bool has(int fd, int option, int value)
 	return !getsockopt(fd, SOL_SOCKET, option, &got, &len) && got == value;
 }
 
-/* Where a server listens for TCP connections */
+/* Is this a listening TCP socket? */
 static bool is_listening(int fd)
 {
 	return has(fd, SO_ACCEPTCONN, 1) && has(fd, SO_PROTOCOL, IPPROTO_TCP);
 }
 
-/* Not by another descriptor of it already? */
+/* Was the socket not found by another descriptor before? */
 static bool is_new(int fd)
 {
 	static uint64_t cookies[SOCKETS_MAX];
@@ -101,7 +101,7 @@ static bool is_new(int fd)
 	return true;
 }
 
-/* Attach to all listening sockets of a process; returns their number. */
+/* Attach to all listening sockets of a process. Return: their number */
 static int attach_all(struct http_policy *skel, const char *pid)
 {
 	int pidfd = syscall(__NR_pidfd_open, atoi(pid), 0);
@@ -149,7 +149,7 @@ int main(int argc, char **argv)
 	errno = ENOENT;
 	if (!n)
 		die("listening socket");
-	printf("on %d sockets\n", n);
+	printf("attached to %d sockets\n", n);
 	fflush(stdout);
 	sigwait(&end, &sig);
 	printf("passed %llu, refused %llu\n", skel->bss->passed, skel->bss->refused);

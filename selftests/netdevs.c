@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* netdevs: what the network devices of all namespaces do, in one answer that the
- * kernel has sorted and filtered. An example of asking the kernel when one wants
- * to know, where else it would have to tell all that happens.
+/* netdevs: show statistics of the network devices of all namespaces, sorted and
+ * filtered in the kernel. This is an example of querying state when it is
+ * needed, instead of tracing every event.
  */
 #include <argp.h>
 #include <ctype.h>
@@ -28,7 +28,7 @@ enum { OPT_MIN = 256 };
 static struct {
 	bool json;
 	bool hist;
-	int watch;		/* seconds, 0: once */
+	int watch;		/* interval in seconds, 0: once */
 	enum netdevs_key sort;
 	unsigned int netns;
 	const char *name;
@@ -45,19 +45,19 @@ static const char * const keys[] = {
 };
 
 static const struct argp_option options[] = {
-	{ "json", 'j', NULL, 0, "One JSON object for each answer" },
-	{ "watch", 'w', "SECONDS", OPTION_ARG_OPTIONAL, "Again each second, or so many" },
+	{ "json", 'j', NULL, 0, "One JSON object per query" },
+	{ "watch", 'w', "SECONDS", OPTION_ARG_OPTIONAL, "Repeat every second, or every SECONDS" },
 	{ "histograms", 'H', NULL, 0,
-	  "Packets found in the qdisc and time spent there, since the start" },
-	{ "sort", 's', "KEY", 0, "bytes (default), packets, drops, errors or backlog" },
-	{ "netns", 'n', "NETNS", 0, "Of this namespace: its number, or a file of it" },
-	{ "dev", 'd', "NAME", 0, "Whose names begin with this" },
-	{ "top", 't', "COUNT", 0, "No more than so many" },
-	{ "min", OPT_MIN, "COUNT", 0, "With at least so much of what is sorted by" },
+	  "Packets found in the qdisc and time spent there, since netdevs started" },
+	{ "sort", 's', "KEY", 0, "Sort by bytes (default), packets, drops, errors or backlog" },
+	{ "netns", 'n', "NETNS", 0, "Only this network namespace: its inode number, or a file" },
+	{ "dev", 'd', "NAME", 0, "Only devices whose names begin with NAME" },
+	{ "top", 't', "COUNT", 0, "At most COUNT devices" },
+	{ "min", OPT_MIN, "COUNT", 0, "Only devices with at least COUNT of the sort key" },
 	{}
 };
 
-/* All of @arg is a number, and not a negative one. */
+/* Parse all of @arg as a number that is not negative. */
 static bool number(const char *arg, unsigned long long max, unsigned long long *n)
 {
 	char *end;
@@ -117,12 +117,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case 'd':
 		if (strlen(arg) >= NAME_SIZE)
-			argp_error(state, "no device has a name this long: %s", arg);
+			argp_error(state, "too long for the name of a device: %s", arg);
 		args.name = arg;
 		break;
 	case 't':
 		if (!number(arg, ROWS_MAX, &n) || !n)
-			argp_error(state, "1 to %d devices", ROWS_MAX);
+			argp_error(state, "not a number of devices from 1 to %d", ROWS_MAX);
 		args.top = n;
 		break;
 	case OPT_MIN:
@@ -131,7 +131,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		break;
 	case ARGP_KEY_END:
 		if (args.hist && !args.watch)
-			argp_error(state, "--histograms begin when it starts: they need --watch");
+			argp_error(state, "--histograms needs --watch");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -181,14 +181,16 @@ static void draw(const char *what, const __u32 *count)
 	printf("%26s  0|", what);
 	for (i = 0; i <= last; i++)
 		fputs(level[count[i] ? 1 + (__u64)count[i] * 7 / max : 0], stdout);
-	/* The last bucket takes all that is more. */
+	/* The last bucket has all larger values. */
 	if (last == BUCKETS - 1)
 		printf("|%llu+\n", 1ULL << (last - 1));
 	else
 		printf("|%llu\n", (1ULL << last) - 1);
 }
 
-/* Others choose the names of their devices, and could send the terminal commands. */
+/* Names of devices are not trusted: they could contain escape sequences for the
+ * terminal.
+ */
 static const char *harmless(const char *name)
 {
 	static char buf[NAME_SIZE];
@@ -214,7 +216,7 @@ static void table_row(const struct netdevs_row *r)
 
 /* ---- JSON --------------------------------------------------------------------- */
 
-/* Of bytes: a name need not be UTF-8, and JSON has to be. */
+/* Other bytes are escaped, as JSON must be UTF-8, and a name need not be. */
 static void json_string(const char *s)
 {
 	putchar('"');
@@ -268,7 +270,7 @@ static int show(struct netdevs *skel)
 	do {
 		err = bpf_prog_test_run_opts(bpf_program__fd(skel->progs.pull), &opts);
 		if (err) {
-			fprintf(stderr, "netdevs: cannot ask: %s\n", strerror(-err));
+			fprintf(stderr, "netdevs: cannot run the program: %s\n", strerror(-err));
 			return err;
 		}
 	} while (a->next_dev);
@@ -307,7 +309,7 @@ int main(int argc, char **argv)
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse,
-		.doc = "What the network devices of all namespaces do.",
+		.doc = "Show statistics of the network devices of all namespaces.",
 	};
 	struct netdevs *skel;
 	int err;
@@ -320,13 +322,13 @@ int main(int argc, char **argv)
 	bpf_program__set_autoload(skel->progs.dequeue, args.hist);
 	err = netdevs__load(skel);
 	if (err) {
-		fprintf(stderr, "netdevs: cannot load its programs: %s\n", strerror(-err));
+		fprintf(stderr, "netdevs: cannot load the programs: %s\n", strerror(-err));
 		goto out;
 	}
 	ask(skel);
 	err = args.hist ? netdevs__attach(skel) : 0;
 	if (err)
-		fprintf(stderr, "netdevs: cannot watch qdiscs: %s\n", strerror(-err));
+		fprintf(stderr, "netdevs: cannot trace qdiscs: %s\n", strerror(-err));
 	while (!err) {
 		if (args.watch && !args.json && isatty(STDOUT_FILENO))
 			printf("\033[H\033[2J");

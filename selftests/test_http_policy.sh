@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# http_policy, live: an nginx that runs already, a policy put on it, and curl.
+# Test http_policy with a running nginx, and curl.
 #
 #	test_http_policy.sh [HTTP_POLICY]
 #
@@ -10,7 +10,7 @@
 HTTP_POLICY=${1:-./http_policy}
 DIR=$(mktemp -d)
 URL=http://127.0.0.1:8080
-# curl: the connection was reset.
+# The exit status of curl when the connection was reset
 RESET=56
 
 passed=0 failed=0
@@ -23,11 +23,11 @@ result()
 	else
 		failed=$((failed + 1))
 		echo "not ok $((passed + failed)) $3"
-		printf '# %s\n' "is:" "${1//$'\n'/$'\n# '}" "not:" "${2//$'\n'/$'\n# '}"
+		printf '# %s\n' "got:" "${1//$'\n'/$'\n# '}" "expected:" "${2//$'\n'/$'\n# '}"
 	fi
 }
 
-# nginx closes connections on which nothing has come for two seconds.
+# nginx closes connections on which it has received nothing for two seconds.
 start_nginx()
 {
 	mkdir "$DIR/public"
@@ -59,7 +59,7 @@ start_nginx()
 	nginx -e "$DIR/error.log" -c "$DIR/nginx.conf"
 }
 
-# Returns when the policy is on.
+# Returns when the policy is attached.
 start_policy()
 {
 	mkfifo "$DIR/said"
@@ -76,14 +76,14 @@ stop()
 	rm -rf "$DIR"
 }
 
-# get ARGUMENT...: what curl prints, and how it ends if it does not end well
+# get ARGUMENT...: prints the output of curl, and its exit status if that is not 0
 get()
 {
 	curl -sS -m 30 "$@" 2>/dev/null || echo "curl: $?"
 }
 
-# talk: sends its input, a byte at a time, and prints the lines of the answers
-# that are of the body or the status.
+# talk: sends its input, one byte at a time, and prints the status lines and
+# bodies of the responses.
 talk()
 {
 	local byte
@@ -95,7 +95,7 @@ talk()
 	answers
 }
 
-# talk_at_once: the same, but all in one piece
+# talk_at_once: the same, in one piece
 talk_at_once()
 {
 	local text
@@ -124,30 +124,30 @@ trap stop EXIT
 
 echo "TAP version 14"
 start_nginx
-result "$(get $URL/secret)" secret "without a policy, all is served"
+result "$(get $URL/secret)" secret "everything is served without a policy"
 start_policy
-result "$attached" "on 1 sockets" "the policy is put on the nginx that runs"
+result "$attached" "attached to 1 sockets" "the policy is attached to a running nginx"
 : >"$DIR/access.log"
 
 result "$(get $URL/public/page)" public "GET is served"
 result "$(get -d name=value $URL/form)" thanks "POST is served"
 result "$(get -w '%{num_connects}\n' $URL/public/page $URL/public/page)" \
-	$'public\n1\npublic\n0' "two on one connection are served"
-result "$(request GET /public/page | talk)" "$OK" "one in single bytes is served"
+	$'public\n1\npublic\n0' "two requests on one connection are served"
+result "$(request GET /public/page | talk)" "$OK" "a request in single bytes is served"
 result "$({ request GET /public/page; request GET /public/page; } | talk_at_once)" \
-	"$OK"$'\n'"$OK" "two in one segment are served"
+	"$OK"$'\n'"$OK" "two requests in one segment are served"
 
 result "$(get $URL/secret)" "curl: $RESET" "another path is refused"
 result "$(get -X DELETE $URL/public/page)" "curl: $RESET" "another method is refused"
 result "$(get --path-as-is $URL/public/../secret)" "curl: $RESET" \
-	"a way around is refused"
-result "$(request GET /secret | talk)" "" "one in single bytes is refused"
+	"a path with .. is refused"
+result "$(request GET /secret | talk)" "" "a request in single bytes is refused"
 result "$({ request GET /public/page; request GET /secret; request GET /public/page; } |
-	talk_at_once)" "$OK" "the second of three in one segment is refused, the third not served"
+	talk_at_once)" "$OK" "the second of three requests is refused, the third not served"
 result "$(printf 'GET /public/page HTTP/1.1\nHost: a\n\nGET /secret HTTP/1.1\nHost: a\n\n' |
-	talk_at_once)" "" "what two parsers may read in two ways is refused"
+	talk_at_once)" "" "an ambiguous request is refused"
 
-# nginx logs a request before it looks at the next.
+# nginx logs a request before it processes the next one.
 get $URL/public/last >/dev/null
 result "$(grep -v last "$DIR/access.log")" "GET /public/page HTTP/1.1
 POST /form HTTP/1.1
@@ -156,14 +156,14 @@ GET /public/page HTTP/1.1
 GET /public/page HTTP/1.1
 GET /public/page HTTP/1.1
 GET /public/page HTTP/1.1
-GET /public/page HTTP/1.1" "nginx has seen what is allowed, and nothing else"
+GET /public/page HTTP/1.1" "nginx has seen only the allowed requests"
 
 kill "$policy"
 read -r counts <&4
 wait "$policy"
 policy=
-result "$counts" "passed 9, refused 5" "the programs have counted"
-result "$(get $URL/secret)" secret "when the policy is gone, all is served"
+result "$counts" "passed 9, refused 5" "the programs have counted requests"
+result "$(get $URL/secret)" secret "everything is served after the policy was removed"
 
 echo "1..$((passed + failed))"
 echo "$passed passed, $failed failed, 0 skipped"

@@ -1,22 +1,22 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Files of nginx's own tests, with or without programs on every TCP connection:
-# what scripts/compliance runs in the VM.
+# Runs files of nginx's own tests, with or without programs on every TCP connection. It
+# is run by scripts/compliance in the VM.
 #
 #	test_nginx_files.sh plain|verdict|parser|msg JOBS SECONDS FILE...
 #
-# JOBS files are run at the same time, each for SECONDS at most. The tests are in
-# /nginx-tests, the programs' own program is /all_tcp. Prints for each file
+# JOBS files run at the same time, each for SECONDS at most. The tests are in
+# /nginx-tests; /all_tcp attaches the programs. Prints for each file
 #
 #	file NAME STATUS OK NOT-OK SKIPPED SECONDS REASON-FOR-SKIPPING-ALL
 #
-# and what of it is not ok, then "programs" and what all_tcp has counted.
+# and its tests that are not ok, and at the end "programs" and the counts of all_tcp.
 
 TESTS=/nginx-tests
 MODULES=/usr/lib/nginx/modules
 
-# Without the modules that open no sockets: nginx would load them for each file, and
-# the tests look into what nginx -V says.
+# A wrapper whose output of nginx -V, which the tests read, does not have the modules
+# that open no sockets. Otherwise, nginx would load them for each file.
 make_nginx()
 {
 	/usr/sbin/nginx -V 2>&1 |
@@ -31,7 +31,7 @@ make_nginx()
 	chmod 755 "$DIR" "$DIR/nginx"
 }
 
-# As root, nginx's workers would not be who the tests are.
+# The tests run as nobody: as root, nginx's workers would be another user.
 make_user()
 {
 	echo nobody:x:65534:65534:nobody:/:/bin/sh >>/etc/passwd
@@ -60,7 +60,7 @@ stop_programs()
 	echo "programs $counts"
 }
 
-# summary NAME STATUS SECONDS: of the TAP at standard input
+# summary NAME STATUS SECONDS: summarize the TAP of standard input
 summary()
 {
 	awk -v name="$1" -v status="$2" -v seconds="$3" '
@@ -75,7 +75,7 @@ summary()
 		}'
 }
 
-# One write for each file: several are run at the same time.
+# The output of each file is written at once, as several files run at the same time.
 run_file()
 {
 	local began=$SECONDS status=0 said
@@ -112,7 +112,7 @@ make_nginx
 make_user
 cd "$TESTS" || exit
 if [ "$MODE" != plain ] && ! start_programs "$MODE"; then
-	echo "the programs cannot be put on TCP connections" >&2
+	echo "the programs cannot be attached to TCP connections" >&2
 	exit 1
 fi
 run_files "$@"

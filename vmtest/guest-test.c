@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * guest-test: what vmtest/test has a guest do. Each sub-command brings about one
- * thing that vmtest must tell from all others, by means that any kernel has built
- * in; what it says of the kernel is what the kernel says, except in "kmsg".
+ * guest-test: the command that vmtest/test runs in guests. Each sub-command causes one
+ * of the situations that vmtest must distinguish, by means that every kernel has built
+ * in. Kernel reports are real, except those of "kmsg".
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -43,7 +43,7 @@ static void write_file(const char *path, const char *text)
 	close(fd);
 }
 
-/* A line into the kernel log; readers see it when it has its newline. */
+/* Write a line to the kernel log, with the newline that readers need to see it. */
 static void log_line(const char *text)
 {
 	char line[500];
@@ -67,8 +67,8 @@ static int do_signal(char **argv)
 }
 
 /*
- * spam BYTES: numbered lines with every byte value in them that a terminal could
- * be tempted to change, while the kernel writes to its log, too.
+ * spam BYTES: numbered lines with all byte values that a terminal might change, while
+ * the kernel writes to its log as well.
  */
 static int do_spam(char **argv)
 {
@@ -84,7 +84,7 @@ static int do_spam(char **argv)
 		n = left < 80 ? left : 80;
 		if (fwrite(text, 1, n, stdout) != (size_t)n)
 			die("write");
-		/* On the host, this only shows what is to be expected. */
+		/* The host runs this only for the expected output. */
 		if (line++ % 100 == 0 && !access("/vmtest/config", F_OK)) {
 			sprintf(said, "the kernel talks meanwhile, line %lld", line);
 			log_line(said);
@@ -94,7 +94,7 @@ static int do_spam(char **argv)
 	return 0;
 }
 
-/* kmsg TEXT...: each into the kernel log, as if the kernel had said it */
+/* kmsg TEXT...: write each to the kernel log, like a message of the kernel */
 static int do_kmsg(char **argv)
 {
 	for (; *argv; argv++)
@@ -102,7 +102,7 @@ static int do_kmsg(char **argv)
 	return 0;
 }
 
-/* The console prints nothing more; the log has it all the same. */
+/* Stop printing to the console; the kernel log still has all messages. */
 static int do_silence(char **argv)
 {
 	(void)argv;
@@ -139,7 +139,7 @@ static void * __attribute__((noreturn)) spin(void *arg)
 		;
 }
 
-/* Take all CPUs for ever, with more right to them than most of the kernel. */
+/* Use all CPUs forever, with a higher priority than most kernel threads. */
 static int __attribute__((noreturn)) do_hog(char **argv)
 {
 	long cpu, cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -183,9 +183,9 @@ static void *page_without_content(void)
 }
 
 /*
- * A report that the kernel makes by itself, about a task that hangs: one thread
- * holds the pipe's mutex and waits for a page that nobody fills, another one waits
- * for the mutex, which no signal ends.
+ * Cause a real kernel report of a hung task: one thread holds the mutex of a pipe and
+ * waits for a page that is never supplied, another one waits uninterruptibly for the
+ * mutex.
  */
 static int do_block(char **argv)
 {
@@ -217,7 +217,7 @@ static int do_reboot(char **argv)
 	return 0;
 }
 
-/* taint BITS: what a report leaves behind even if its text was lost */
+/* taint BITS: set taint bits, as a report does whose text may be lost */
 static int do_taint(char **argv)
 {
 	write_file("/proc/sys/kernel/tainted", argv[0]);
@@ -234,9 +234,9 @@ static void * __attribute__((noreturn)) switch_tasks(void *arg)
 }
 
 /*
- * patch TIMES: switch a static key in the scheduler, which the kernel does by
- * patching its code while all CPUs run it. QEMU with a thread for each CPU does not
- * survive that for long on x86_64.
+ * patch TIMES: switch a static key in the scheduler, for which the kernel patches its
+ * code while all CPUs run it. On x86_64, QEMU with a thread for each CPU soon hangs or
+ * crashes in that.
  */
 static int do_patch(char **argv)
 {
@@ -251,7 +251,7 @@ static int do_patch(char **argv)
 	return 0;
 }
 
-/* Children that outlive the command, one of them without its session. */
+/* Leave children running, one of them in a session of its own. */
 static int do_orphans(char **argv)
 {
 	int i;
@@ -286,7 +286,7 @@ static int is_mount(const char *path)
 		there.st_dev != above.st_dev;
 }
 
-/* What init promises a command */
+/* Check the environment that init provides for a command */
 static int do_environment(char **argv)
 {
 	struct rlimit limit;
@@ -329,9 +329,9 @@ static long long time_of_work(void)
 }
 
 /*
- * count: how long a fixed piece of work takes; the same number of nanoseconds each
- * time when the clock counts instructions. The kernel has things to do on the only
- * CPU for some seconds after a boot: let it, and take the shortest of some tries.
+ * count: print the time of a fixed piece of work, which is always the same if the clock
+ * counts instructions. For some seconds after a boot, the kernel uses the only CPU as
+ * well: wait, and take the minimum of some tries.
  */
 static int do_count(char **argv)
 {
@@ -350,7 +350,7 @@ static int do_count(char **argv)
 	return 0;
 }
 
-/* between TEXT STATUS: a line, a kernel message, and, a moment later, a line */
+/* between TEXT STATUS: print a line, a kernel message, and shortly after, another line */
 static int do_between(char **argv)
 {
 	puts("line before");

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * init: the first and only program of a vmtest guest.
+ * init: the init process of a vmtest guest.
  *
- * Sets the machine up, runs one command, looks at what the command did to the
- * kernel, tells the host and powers off.
+ * Sets up the guest, runs one command, checks the kernel's state after it, reports
+ * to the host and powers off.
  *
- * Three channels lead to the host. The kernel has the console for itself, the
- * command's output has a serial port of its own, and what init has to say goes
- * through a third, so that nothing the kernel prints can pass for a result. Each
- * line of the third starts with a word the host chose for this run.
+ * There are three serial channels to the host: the console for the kernel, one for
+ * the command's output, and the status channel for init, so that no output of the
+ * kernel or the command can be taken for a result. Each line of the status channel
+ * begins with a random word that the host has chosen for this run.
  *
  * The host puts two files into the initramfs:
  *   /vmtest/config  "key value" lines: output, status, word, time, cwd
- *   /vmtest/argv    the command, each argument ended by a NUL; empty: no command,
- *                   only show that the kernel boots
+ *   /vmtest/argv    the command, with a NUL after each argument; empty: only boot
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -45,10 +44,10 @@
 
 #define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 
-/* kmemleak takes nothing for a leak that is younger than 5 seconds. */
+/* kmemleak reports no objects that are younger than 5 seconds. */
 #define KMEMLEAK_AGE	6
 
-/* The kernel complains about a device that is not let go after 10 seconds. */
+/* After 10 seconds, the kernel reports a device that still has references. */
 #define NETNS_PATIENCE	15
 
 static struct {
@@ -74,7 +73,7 @@ static void power_off(void)
 {
 	sync();
 	reboot(RB_POWER_OFF);
-	/* No way to power off: with QEMU's -no-reboot this ends the guest too. */
+	/* If it cannot power off: with QEMU's -no-reboot, a reboot also ends the guest. */
 	reboot(RB_AUTOBOOT);
 	for (;;)
 		pause();
@@ -94,7 +93,7 @@ static void write_all(int fd, const char *text, size_t len)
 	}
 }
 
-/* One line into the kernel log. */
+/* Write a line to the kernel log. */
 static void __attribute__((format(printf, 1, 2)))
 log_line(const char *format, ...)
 {
@@ -107,13 +106,13 @@ log_line(const char *format, ...)
 	va_end(args);
 	if (n > (int)sizeof(line) - 2)
 		n = sizeof(line) - 2;
-	/* Without its newline, readers see a line only when the next one comes. */
+	/* Without a newline, readers see the line only after the next one. */
 	line[n++] = '\n';
 	if (console >= 0)
 		write_all(console, line, n);
 }
 
-/* Nothing can be reported: say why where the host looks last, the kernel log. */
+/* The guest cannot be used: write the reason to the kernel log. */
 static void __attribute__((noreturn, format(printf, 1, 2)))
 give_up(const char *format, ...)
 {
@@ -128,7 +127,7 @@ give_up(const char *format, ...)
 	abort();
 }
 
-/* One line to the host. */
+/* Write a line to the status channel. */
 static void __attribute__((format(printf, 1, 2)))
 tell(const char *format, ...)
 {
@@ -146,7 +145,7 @@ tell(const char *format, ...)
 	write_all(status, line, n);
 }
 
-/* What a small file holds, cut at the end of its first @size - 1 bytes. */
+/* Read the first @size - 1 bytes of a file. */
 static bool read_file(const char *path, char *buf, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -188,8 +187,8 @@ static bool is_empty(const char *path)
 }
 
 /*
- * What must be there is mounted or the guest gives up; of the rest each kernel
- * has what it was built with.
+ * The guest cannot run without file systems that are needed; the kernel may lack
+ * the others.
  */
 static void mount_file_systems(void)
 {
@@ -214,7 +213,7 @@ static void mount_file_systems(void)
 
 	for (i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
 		mkdir(mounts[i].where, 0755);
-		/* A command that lies in /tmp on the host does so here. */
+		/* Keep files of the initramfs, such as a command that is in /tmp on the host. */
 		if (!strcmp(mounts[i].type, "tmpfs") && !is_empty(mounts[i].where))
 			continue;
 		if (mount(mounts[i].type, mounts[i].where, mounts[i].type, 0,
@@ -269,7 +268,7 @@ static void read_config(void)
 	}
 }
 
-/* Bytes go through as they are. */
+/* Pass all bytes unchanged. */
 static void make_raw(int fd)
 {
 	struct termios term;
@@ -284,8 +283,8 @@ static void make_raw(int fd)
 
 /*
  * vmtest gives the third ISA port an interrupt of its own. A kernel without
- * SERIAL_8250_PNP is not told, waits for the traditional one, and prints nothing
- * there. Only the console is left to say so.
+ * SERIAL_8250_PNP does not know that, uses the traditional one, and the port does
+ * not work. So the error is written to the console.
  */
 #define ISA_PORT2 0x3e8
 #define ISA_PORT2_IRQ 5
@@ -303,7 +302,7 @@ static int open_channel(const char *path)
 
 	if (fd < 0)
 		give_up("no channel to the host, %s: %s", path, strerror(errno));
-	/* The 8250 driver makes nodes for ports that are not there, too. */
+	/* The 8250 driver also has nodes for missing ports. */
 	if (!ioctl(fd, TIOCGSERIAL, &serial)) {
 		if (serial.type == PORT_UNKNOWN)
 			give_up("no channel to the host behind %s: is CONFIG_SERIAL_8250_PCI built in?",
@@ -357,13 +356,13 @@ static void set_clock(void)
 {
 	struct timespec host = { .tv_sec = config.time };
 
-	/* A working RTC is finer than what the host wrote down before the boot. */
+	/* A working RTC is more exact than the time that the host stored before the boot. */
 	if (time(NULL) < config.time)
 		clock_settime(CLOCK_REALTIME, &host);
 }
 
 /*
- * getrandom() must not wait for entropy that a machine without devices collects
+ * getrandom() must not wait for entropy, which a machine without devices collects
  * slowly. A test guest has no secrets.
  */
 static void fill_random_pool(void)
@@ -391,7 +390,7 @@ static void set_machine_up(void)
 	raise_limit(RLIMIT_MEMLOCK, RLIM_INFINITY);
 	raise_limit(RLIMIT_NOFILE, 65536);
 	raise_limit(RLIMIT_CORE, 0);
-	/* The host asks for task dumps through the console when the guest hangs. */
+	/* The host requests task dumps through the console when the guest hangs. */
 	write_file("/proc/sys/kernel/sysrq", "1");
 }
 
@@ -415,7 +414,7 @@ static void look_at_kernel(struct state *state)
 	state->lockdep = lockdep_state();
 }
 
-/* The command, as a NULL-ended array; NULL when there is none to run. */
+/* The command as a NULL-terminated array; NULL if there is none. */
 static char **read_command(void)
 {
 	static char text[1 << 18];
@@ -443,7 +442,7 @@ static void open_pty(void)
 	pty = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 	if (pty < 0 || grantpt(pty) || unlockpt(pty))
 		give_up("no pseudo-terminal for the command: %s", strerror(errno));
-	/* With our own peer open, the last writer's close is no error for us. */
+	/* Keep the peer open, so that reading does not fail when the command closes it. */
 	pty_peer = open(ptsname(pty), O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (pty_peer < 0)
 		give_up("cannot open %s: %s", ptsname(pty), strerror(errno));
@@ -462,7 +461,7 @@ static void __attribute__((noreturn)) exec_command(char **argv)
 	sigset_t none;
 	int null;
 
-	/* NAME=value on the kernel command line is in our environment. */
+	/* NAME=value of the kernel command line is already in the environment. */
 	for (i = 0; i < sizeof(env) / sizeof(env[0]); i++)
 		putenv(env[i]);
 
@@ -471,8 +470,8 @@ static void __attribute__((noreturn)) exec_command(char **argv)
 	signal(SIGCHLD, SIG_DFL);
 	setsid();
 	/*
-	 * A terminal makes programs print each line when it is whole, which lets
-	 * the host see what came before a kernel report or a crash.
+	 * Programs print complete lines to a terminal at once, so the host gets
+	 * the output before a kernel report or a crash.
 	 */
 	ioctl(pty_peer, TIOCSCTTY, 0);
 	null = open("/dev/null", O_RDONLY);
@@ -490,13 +489,13 @@ static void __attribute__((noreturn)) exec_command(char **argv)
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
-/* Hand on all that the command has printed up to now. */
+/* Relay all output that the command has printed so far. */
 static void relay_output(void)
 {
 	static char buf[16384];
 	ssize_t n;
 
-	/* A read that finds nothing has waited for what is under way. */
+	/* The kernel flushes pending data before a read returns nothing. */
 	while ((n = read(pty, buf, sizeof(buf))) > 0) {
 		write_all(output, buf, n);
 		printed += n;
@@ -504,8 +503,8 @@ static void relay_output(void)
 }
 
 /*
- * Tie kernel messages to the output: of the first message after each piece of
- * output, tell the time stamp and how much had been printed by then.
+ * Relate kernel messages to the output: for the first message after each part of the
+ * output, report its time stamp and the bytes of output so far.
  */
 static void note_kernel_messages(void)
 {
@@ -526,7 +525,7 @@ static void note_kernel_messages(void)
 	}
 }
 
-/* Collect the dead; true, and how it died, when @pid was among them. */
+/* Reap all dead children. Return: whether @pid was one of them; its status in @how. */
 static bool reap(pid_t pid, int *how)
 {
 	bool found = false;
@@ -561,8 +560,8 @@ static int wait_for_command(pid_t pid)
 		bool dead = reap(pid, &how);
 
 		/*
-		 * Output first: what the command printed before it made the
-		 * kernel complain is there when the complaint is.
+		 * Output first, so that the output before a kernel report is
+		 * counted when the report is read.
 		 */
 		relay_output();
 		note_kernel_messages();
@@ -572,7 +571,7 @@ static int wait_for_command(pid_t pid)
 	}
 }
 
-/* SIGCHLD arrives in ppoll() only, so none is missed. */
+/* SIGCHLD is delivered only in ppoll(), so none is missed. */
 static void catch_children(void)
 {
 	struct sigaction action = { .sa_handler = on_child };
@@ -613,7 +612,7 @@ static void run_command(char **argv)
 	log_line("<6>vmtest-init: the command ended");
 }
 
-/* What the command left running goes now, so that its resources are let go. */
+/* Kill all processes that the command has left, so that their resources are freed. */
 static void end_all_processes(void)
 {
 	int how;
@@ -626,7 +625,7 @@ static void end_all_processes(void)
 	relay_output();
 }
 
-/* Is a worker busy taking network namespaces down? Its name says so. */
+/* Is a worker taking down network namespaces, according to its name? */
 static bool netns_cleanup_runs(void)
 {
 	DIR *proc = opendir("/proc");
@@ -648,8 +647,8 @@ static bool netns_cleanup_runs(void)
 }
 
 /*
- * A leaked reference to a network device shows only while its namespace is being
- * taken down, which a worker does later. Wait for it; it is quick when all is well.
+ * A leaked reference to a network device is reported only while a worker takes down
+ * its namespace. Wait for that, which is short if nothing has leaked.
  */
 static void wait_for_netns_cleanup(void)
 {
@@ -664,7 +663,7 @@ static void wait_for_netns_cleanup(void)
 	tell("netns stuck");
 }
 
-/* Objects freed by RCU complain when they are freed: let that happen. */
+/* Errors may be found when RCU frees objects: wait for that. */
 static void wait_for_rcu(void)
 {
 	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
@@ -680,7 +679,7 @@ static void look_for_leaks(void)
 	if (access(KMEMLEAK, W_OK))
 		return;
 	sleep(KMEMLEAK_AGE);
-	/* Only what two scans in a row find unreferenced is reported. */
+	/* Only objects that two consecutive scans find unreferenced are reported. */
 	if (!write_file(KMEMLEAK, "scan") || !write_file(KMEMLEAK, "scan") ||
 	    !read_file(KMEMLEAK, text, sizeof(text))) {
 		tell("kmemleak off");
@@ -706,7 +705,7 @@ static void finish(void)
 {
 	note_kernel_messages();
 	tcdrain(output);
-	/* The host compares this with what it got. */
+	/* The host compares this with the bytes it has received. */
 	tell("done %llu", printed);
 	tcdrain(status);
 	power_off();

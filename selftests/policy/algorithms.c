@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A builder for each classifier, but for TupleMerge's */
+/* The builders of all classifiers except TupleMerge */
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +36,7 @@ struct prefixes {
 	int n;
 };
 
-/* The fewest prefixes that are the range */
+/* Split a range into the fewest prefixes */
 static void make_prefixes(struct prefixes *p, enum field f, uint32_t lo, uint32_t hi)
 {
 	uint64_t at = lo, size;
@@ -128,7 +128,7 @@ bool build_hashes(struct build *b)
 	return ok;
 }
 
-/* ---- what has classes of fields ------------------------------------------------------ */
+/* ---- classifiers with classes of fields ---------------------------------------------- */
 
 static int used_fields(const struct rules *rules, enum field *used)
 {
@@ -138,7 +138,7 @@ static int used_fields(const struct rules *rules, enum field *used)
 		if (field_used(rules, f))
 			used[n++] = f;
 	if (!n)
-		used[n++] = F_PROTO;	/* a field there has to be */
+		used[n++] = F_PROTO;	/* at least one field is needed */
 	return n;
 }
 
@@ -152,7 +152,7 @@ static int room_for_fields(struct build *b, enum field *used)
 	return at ? n : 0;
 }
 
-/* Bitmaps of a field's classes, each of @step cells, behind @front of which it is */
+/* Write the bitmaps of a field's classes, of @step cells each, after their first @front cells */
 static uint64_t *room_for_bitmaps(struct build *b, int i, const struct partition *p, int step)
 {
 	uint32_t at = build_room(b, (uint64_t)p->classes * step * 8);
@@ -238,16 +238,16 @@ static void partition_by_rules(struct build *b, struct partition *p, enum field 
 
 /* ---- classes ------------------------------------------------------------------------- */
 
-#define FILL_MAX (1ULL << 33)	/* entries written, in all */
+#define FILL_MAX (1ULL << 33)	/* limit of entries written */
 
-/* The cross product in the making */
+/* The cross product that is being built */
 struct product {
 	enum field used[FIELDS];
 	struct partition p[FIELDS];
 	uint64_t stride[FIELDS];
-	int *class[FIELDS];	/* those that the rule at hand has */
+	int *class[FIELDS];	/* classes of the current rule */
 	int classes[FIELDS];
-	int *seen[FIELDS];	/* the last rule that had a class */
+	int *seen[FIELDS];	/* the last rule with a class */
 	int n;
 	uint64_t size, written;
 	uint32_t *answer;
@@ -346,7 +346,7 @@ bool build_classes(struct build *b)
 
 /* ---- bitvec -------------------------------------------------------------------------- */
 
-/* A bit for each word that is not 0, then the words */
+/* A bit for each nonzero word, then the words */
 static void write_bitmap(uint64_t *to, const uint64_t *bits, int words)
 {
 	int sums = (words + 63) / 64, i;

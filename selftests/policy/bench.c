@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a look-up costs, for scripts/bench-policy: a line of CSV for each classifier.
+/* Measures the cost of look-ups, for scripts/bench-policy: a line of CSV for each classifier.
  *
- * Meant for a machine whose clock counts instructions (vmtest/vmtest -i): then a
- * nanosecond is one. Each key is looked up some times and the least counts, for there are
- * interrupts; of that goes off what a program costs that looks nothing up.
+ * Meant for a VM whose clock counts instructions (vmtest/vmtest -i): each nanosecond is one
+ * instruction. Each key is looked up several times, and the minimum is used, because of
+ * interrupts. The cost of a program without a look-up is subtracted.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -15,13 +15,13 @@
 #include "load.h"
 #include "policy_progs.skel.h"
 
-#define SAMPLES		1000	/* keys that a rule matches, and as many that none does */
-#define SLOW_SAMPLES	50	/* where a look-up takes more than SLOW */
+#define SAMPLES		1000	/* keys that match a rule, and as many that match none */
+#define SLOW_SAMPLES	50	/* the same, if a look-up takes more than SLOW */
 #define SLOW		10000
-#define SLOWEST_SAMPLES	10	/* and more than that */
+#define SLOWEST_SAMPLES	10	/* the same, if it takes more than SLOWEST */
 #define SLOWEST		1000000
-#define TRIES		200000	/* keys to find them in */
-#define TIMES		8	/* a key is looked up at once, if it is not slow */
+#define TRIES		200000	/* random keys to select them from */
+#define TIMES		8	/* look-ups of a key in a row, if it is not slow */
 #define ROUNDS		3
 
 struct sample {
@@ -63,14 +63,14 @@ static void take_samples(const struct rules *rules, struct sample *hits, struct 
 	hits->n = misses->n = 0;
 	for (i = 0; i < TRIES && (hits->n < SAMPLES || misses->n < SAMPLES); i++) {
 		random_key(rules, &state, &key);
-		/* The oracle is slow: few rules match when there are many. */
+		/* The oracle is slow, and with many rules, few keys match. */
 		s = rules_oracle(rules, &key) ? hits : misses;
 		if (s->n < SAMPLES)
 			s->key[s->n++] = key;
 	}
 }
 
-/* Masks, if a range of ports were one prefix: the bits that all of it have in common */
+/* The number of masks, if a range of ports were one prefix, of its common bits */
 static int count_lengths(const struct rules *rules)
 {
 	struct policy_rule line;
@@ -131,7 +131,7 @@ static void count_lines(const struct classifier *c, const struct policy *p,
 		f->at[i] = lines_touched(c, p, &s->key[i]);
 }
 
-/* Of this process: what it waits for does not count. */
+/* CPU time of this process, without waiting. */
 static unsigned long long cpu_time(void)
 {
 	struct timespec ts;
@@ -191,7 +191,7 @@ static void bench_classifier(const struct classifier *c, const struct rules *rul
 	free(b.mem);
 }
 
-/* A comment: what a look-up in the kernel's own hash table costs, of the same kind of key */
+/* Print a comment: the cost of a look-up in the kernel's hash table, with the same type of key */
 void bench_kernel_hash(void)
 {
 	static struct sample hits, misses;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Aggregated bit vectors: the class of a field has a bitmap of the rules it can match; the
- * first rule that all fields have is the answer. A bit for each 64 rules, in front, tells
- * whether any of these is set.
+/* Aggregated bit vectors: each class of a field has a bitmap of the rules it can match. The
+ * answer is the first rule in all bitmaps. Each bitmap begins with a summary, a bit for each
+ * 64 rules.
  */
 #ifndef __POLICY_BITVEC_H
 #define __POLICY_BITVEC_H
@@ -10,7 +10,7 @@
 
 #define POLICY_BITVEC_WORDS	256
 #define POLICY_BITVEC_MAX	(POLICY_BITVEC_WORDS * 64)	/* rules */
-#define POLICY_BITVEC_SUMS	(POLICY_BITVEC_WORDS / 64)	/* words in front */
+#define POLICY_BITVEC_SUMS	(POLICY_BITVEC_WORDS / 64)	/* words of the summary */
 
 static __always_inline __u32 policy_bitvec(const struct policy *p, const struct policy_key *key)
 {
@@ -26,7 +26,7 @@ static __always_inline __u32 policy_bitvec(const struct policy *p, const struct 
 	sums = policy_zero(head);
 	sum = policy_zero(head);
 	n_sums = (head->words + 63) / 64;
-	/* Each round is for the next word of sums or for a word that it tells of. */
+	/* Each round is for a word of the summary or for a word that has bits set. */
 	for (i = 0; i < POLICY_BITVEC_WORDS + POLICY_BITVEC_SUMS; i++) {
 		if (!sums) {
 			if (sum == n_sums)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the builders have in common: memory, prefixes, the hash table */
+/* Shared by the builders: memory, prefixes, the hash table */
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What look-ups read, while they are counted */
+/* Count the cache lines that look-ups read */
 static void touch(unsigned long long cell, unsigned int bytes);
 #define POLICY_TOUCH(cell, bytes) touch(cell, bytes)
 
@@ -29,9 +29,9 @@ const struct classifier classifiers[] = {
 	{ NULL, 0, NULL, NULL },
 };
 
-#define TOUCHED_MAX (1 << 21)	/* lines of the largest policy */
+#define TOUCHED_MAX (1 << 21)	/* cache lines of the largest policy */
 
-static uint32_t touched[TOUCHED_MAX], now;	/* the look-up that touched a line last */
+static uint32_t touched[TOUCHED_MAX], now;	/* the last look-up that touched a line */
 static int n_touched = -1;
 
 static void touch_line(uint64_t line)
@@ -110,7 +110,7 @@ void *xalloc(size_t n, size_t size)
 	return mem;
 }
 
-/* Twice as many slots as @old had, without a number in any */
+/* An empty hash table with twice as many slots as @old */
 int *empty_hash(int *old, int *size)
 {
 	int *hash;
@@ -285,7 +285,7 @@ void entries_free(struct entries *e)
 
 /* ---- the hash table ------------------------------------------------------------------ */
 
-/* No key has this number of a mask. */
+/* A mask number that no key has. */
 static bool is_empty(const struct policy_slot *slot)
 {
 	return mask_number(slot) == 0xffff;
@@ -314,8 +314,8 @@ static bool put_in(struct policy_bucket *bucket, const struct policy_slot *slot)
 	return false;
 }
 
-/* In one of its two buckets; when both are full another entry goes to its other bucket,
- * and so on (cuckoo hashing).
+/* Put an entry into one of its two buckets. If both are full, move another entry to its other
+ * bucket, and so on (cuckoo hashing).
  */
 static bool table_put(struct policy_bucket *table, uint32_t buckets, uint64_t seed,
 		      struct policy_slot slot)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The answer for each combination of the classes of the fields: a look-up for each field
- * and one in the table of their cross product, however many rules there are.
+/* A table with the answer for each combination of the classes of the fields. A look-up reads
+ * each field's class, and one entry of this cross product, whatever the number of rules.
  */
 #ifndef __POLICY_CLASSES_H
 #define __POLICY_CLASSES_H

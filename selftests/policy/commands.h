@@ -4,14 +4,14 @@
 
 #include "rules.h"
 
-#define MAX_BYTES (64ULL << 20)	/* of a policy */
+#define MAX_BYTES (64ULL << 20)	/* largest policy */
 
 int test(int keys, const char *words);
 int bench(const char *family, int n, uint64_t seed);
 void bench_kernel_hash(void);
 int enforce(const char *file, char **cgroups);
 
-/* Rules of a family, by their text */
+/* Generate and read rules of a family */
 bool rules_generate(struct rules *rules, const char *family, int n, uint64_t seed);
 
 #endif

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* policy enforce: a rule file on what the processes of cgroups connect and send to, by
- * identity of the cgroup, address, port and protocol. SIGHUP reads the file anew; if
- * something is wrong with it, the rules of before stay.
+/* policy enforce: apply a file of rules to what the processes of cgroups connect and send
+ * to, by the identity of the cgroup, address, port and protocol. SIGHUP reads the file again;
+ * if it has errors, the previous rules stay.
  *
- * Rules that have a name match no connection, for the name is not known when it is made.
- * Child cgroups have no identity by their parent's. The policy ends with the process.
+ * Rules with a name match no connection, as the name is not known on connect(). Child cgroups
+ * do not inherit an identity. The policy is removed when the process ends.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +49,7 @@ bool enforcer_add(struct loaded *l, const char *cgroup, uint32_t identity)
 	if (fd < 0)
 		return false;
 	ok = !fstat(fd, &st);
-	id = st.st_ino;		/* of a cgroup, this is its id */
+	id = st.st_ino;		/* the id of a cgroup is its inode number */
 	ok = ok && !bpf_map_update_elem(map, &id, &identity, BPF_ANY) && attach(l, fd);
 	close(fd);
 	return ok;
@@ -104,7 +104,7 @@ static bool add_cgroup(struct loaded *l, const struct rules *rules, const char *
 	return false;
 }
 
-/* Until a signal other than SIGHUP */
+/* Run until a signal other than SIGHUP */
 static void serve(struct loaded *l, const char *file)
 {
 	struct rules rules;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The class of one field of a key: values that all rules treat alike are of one class.
- * Each field has a table of all its values or, where that were long, a tree of the values
- * at which the class changes, 16 of them a node, which is a line of the cache.
+/* The class of a field of a key: values that no rule distinguishes are of the same class.
+ * Each field has a table of all its values or, if that would be long, a tree of the values
+ * at which the class changes. A node has 16 of them, in one cache line.
  */
 #ifndef __POLICY_FIELD_H
 #define __POLICY_FIELD_H
@@ -10,18 +10,18 @@
 
 #define POLICY_FIELDS		7
 #define POLICY_FANOUT		16
-#define POLICY_LEVELS		5	/* 16^5 changes at most */
+#define POLICY_LEVELS		5	/* for up to 16^5 changes */
 #define POLICY_NO_CLASS		(~0U)
 
 struct policy_field {
-	__u8 word, shift;	/* where it is in the key */
-	__u8 levels;		/* of the tree; 0: a table */
+	__u8 word, shift;	/* position in the key */
+	__u8 levels;		/* levels of the tree; 0: a table */
 	__u8 unused;
 	__u32 mask;
-	__u32 last;		/* table: the last value it has; tree: the class of ~0 */
-	__u32 classes_at;	/* __u32, by value or by place in the tree */
-	__u32 bits_at, step;	/* bitmaps of the classes, and the cells of each */
-	__u32 stride;		/* what a class adds to the index of a cross product */
+	__u32 last;		/* table: its last value; tree: the class of ~0 */
+	__u32 classes_at;	/* __u32, by value or by position in the tree */
+	__u32 bits_at, step;	/* bitmaps of the classes, and cells of a bitmap */
+	__u32 stride;		/* factor of the class in the index of a cross product */
 	__u32 level_at[POLICY_LEVELS];
 	__u32 unused2[4];
 };
@@ -33,9 +33,7 @@ policy_field_at(const struct policy *p, const struct policy_head *head, __u64 f)
 			 sizeof(struct policy_field));
 }
 
-/* Is the number less than @above? Without a branch, for the verifier would follow both
- * ways of each.
- */
+/* Is the number less than @above? Without a branch, as the verifier would follow both. */
 static __always_inline __u64 policy_less(__u32 number, __u64 above)
 {
 	__u64 less = number - above;
@@ -44,7 +42,7 @@ static __always_inline __u64 policy_less(__u32 number, __u64 above)
 	return less >> 63;
 }
 
-/* Which of the 16 numbers is the last that is not above the value; the first never is. */
+/* The index of the last of 16 numbers that is not above the value; the first never is. */
 static __always_inline __u64 policy_node_find(const __u32 *node, __u64 value)
 {
 	__u64 at, above = value + 1;
@@ -80,7 +78,7 @@ static __always_inline __u32 policy_class(const struct policy *p, const struct p
 	const __u32 *class;
 
 	if (f->levels) {
-		if (value == ~0U)	/* what fills up a node, too */
+		if (value == ~0U)	/* unused entries of a node have this value, too */
 			return f->last;
 		class = policy_tree_find(p, f, value);
 	} else {

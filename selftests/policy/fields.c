@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The classes of a field: its values are cut where a span begins or ends, and cuts with
- * the same set of spans are of one class. Sets are told apart by the sum of 128 random
- * bits for each member.
+/* The classes of a field: its values are cut where a span begins or ends, and parts with the
+ * same set of spans have the same class. A set is identified by the sum of 128 random bits of
+ * each member.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "build.h"
 
-/* From @at on, @what does count, or no more */
+/* A span of @what begins or ends at @at */
 struct change {
 	uint64_t at;
 	uint32_t what;
@@ -19,15 +19,15 @@ struct set {
 	uint64_t sum[2];
 };
 
-/* Where the sweep is */
+/* State of the sweep over all events */
 struct sweep {
 	struct partition *p;
 	struct set set;
-	int *count;		/* spans of each thing */
+	int *count;		/* current spans of each rule or mask */
 	uint64_t *bits;		/* the same, as a bitmap */
-	struct set *known;	/* of each class */
+	struct set *known;	/* the set of each class */
 	int known_room, start_room;
-	int *hash;		/* of sets */
+	int *hash;		/* hash table of sets */
 	int hash_size;
 };
 
@@ -88,7 +88,7 @@ static void keep_bitmap(struct sweep *s)
 		p->too_large = true;
 		return;
 	}
-	/* Powers of two, not to copy all for each */
+	/* Grow to powers of two, to copy seldom */
 	if (!(p->classes & (p->classes - 1)))
 		p->bits = realloc(p->bits, (p->classes ? 2 * p->classes : 1) * bytes);
 	if (!p->bits)
@@ -189,7 +189,7 @@ struct policy_field *field_head(struct build *b, int i)
 
 /* ---- as a table or as a tree --------------------------------------------------------- */
 
-/* A table is better while it does not make the policy large. */
+/* A table is better unless it makes the policy large. */
 static bool as_table(const struct build *b, const struct partition *p)
 {
 	uint64_t table = p->start[p->n - 1] + 1ULL, most = 8ULL * b->rules->n;
@@ -217,7 +217,7 @@ static bool write_field_table(struct build *b, int i, const struct partition *p)
 	return true;
 }
 
-/* One level: a number for each of @n parts that are @each cuts long */
+/* Write a level of the tree: a number for each of @n parts, of @each cuts */
 static uint32_t write_level(struct build *b, const struct partition *p, int n, int each)
 {
 	int room = (n + POLICY_FANOUT - 1) / POLICY_FANOUT * POLICY_FANOUT, i;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Rule sets and keys for tests and measurements. The text is the same on every machine
- * for the same family, number and seed. Shares are percentages.
+/* Rule sets and keys for tests and benchmarks. The text depends only on family, number and
+ * seed. Shares are percentages.
  *
- *	policy	identity : port : name, as the policies of services are
+ *	policy	identity : port : name, like the policies of services
  *	plain	the same, without ranges of ports
  *	acl	networks of customers to servers and ports
- *	fw	much that can be anything, and ranges of ports
- *	ipc	between both
- *	worst	what an author of rules can do to masks, and a sender of packets with them
+ *	fw	many wildcards, and ranges of ports
+ *	ipc	between acl and fw
+ *	worst	the most masks that rules can have, and keys that need many of them
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -31,9 +31,9 @@ static uint32_t below(uint64_t *state, uint32_t n)
 	return (random_next(state) >> 32) * n >> 32;
 }
 
-/* ---- what rules are made of ------------------------------------------------------- */
+/* ---- parts of rules --------------------------------------------------------------- */
 
-/* A share of the rules has a prefix of that length or, of ports, what the letter says */
+/* The share of rules with a prefix of this length or, for ports, of this kind */
 struct share {
 	int percent;
 	int what;
@@ -41,7 +41,7 @@ struct share {
 
 #define SHARES 8
 
-/* Ports: any; above 1023; below 1024; some range; one */
+/* Kinds of ports: any; above 1023; below 1024; a range; one */
 enum { P_ANY, P_HIGH, P_LOW, P_RANGE, P_ONE };
 
 struct family {
@@ -70,11 +70,11 @@ static const struct family networks[] = {
 	  .proto = { { 20, -1 }, { 50, 6 }, { 25, 17 }, { 5, 1 } } },
 };
 
-/* The rule in the making: its text, and how many bits of it can be anything */
+/* The current rule: its text, and the number of its wildcard bits */
 struct maker {
 	uint64_t state;
-	uint64_t seed;		/* of what the pools hold */
-	int n;			/* rules wanted */
+	uint64_t seed;		/* seed of the pools */
+	int n;			/* number of rules */
 	char text[400];
 	int wild;
 };
@@ -100,7 +100,7 @@ static void __attribute__((format(printf, 2, 3))) add(struct maker *m, const cha
 	va_end(args);
 }
 
-/* What number @i of pool @pool is */
+/* Element @i of pool @pool */
 static uint64_t pooled(struct maker *m, uint32_t pool, uint32_t i)
 {
 	uint64_t state = m->seed ^ (uint64_t)pool << 32 ^ i;
@@ -108,7 +108,7 @@ static uint64_t pooled(struct maker *m, uint32_t pool, uint32_t i)
 	return random_next(&state);
 }
 
-/* Sites have a network of 16 bits, some subnets of 24 and hosts in these. */
+/* Sites have a /16 network, some /24 subnets and hosts in these. */
 static void add_network(struct maker *m, const char *field, uint32_t pool, int len)
 {
 	uint32_t sites = 4 + m->n / 400, addr;
@@ -135,7 +135,7 @@ static const uint16_t services[] = {
 
 #define SERVICES (sizeof(services) / sizeof(services[0]))
 
-/* The more rules, the more ports that are not well known */
+/* With more rules, more ports are not well-known ones */
 static uint32_t service(struct maker *m)
 {
 	uint32_t i = below(&m->state, SERVICES + m->n / 200);
@@ -196,7 +196,7 @@ static void make_network(struct maker *m, const struct family *family)
 {
 	int src, dst;
 
-	/* Few people write that, and nothing would be left that no rule matches. */
+	/* Leave out a rule that matches everything: it is rare, and no key would be unmatched. */
 	do {
 		src = choose(m, family->src);
 		dst = choose(m, family->dst);
@@ -266,9 +266,9 @@ static void make_policy(struct maker *m, bool ranges)
 
 #define WORST_MAX (2 * 32 * 32)
 
-/* Two rules for each pair of lengths of prefixes, and no two of these are alike. 0.0.0.0
- * matches the source of the one and the destination of the other, so a packet from there to
- * there could match under each mask, field by field, and does under none.
+/* Two rules for each pair of lengths of prefixes. 0.0.0.0 matches the source of the one and the
+ * destination of the other, so a packet from 0.0.0.0 to 0.0.0.0 can match with each mask, field
+ * by field, but matches with none.
  */
 static void make_worst(struct maker *m, int i)
 {
@@ -289,7 +289,7 @@ struct seen {
 	uint32_t size;		/* a power of two */
 };
 
-/* Not a second time what matches the same */
+/* Leave out rules that match the same as an earlier one */
 static bool is_new(struct seen *seen, const char *text)
 {
 	uint64_t h = 0xcbf29ce484222325ULL;
@@ -320,7 +320,7 @@ static const struct family *network_family(const char *name)
 	return NULL;
 }
 
-/* Rules that match more come later, as people order them. */
+/* Rules that match more come later, the usual order. */
 static void write_rule(struct maker *m, FILE *text)
 {
 	static const struct share verdict[] = {
@@ -419,8 +419,8 @@ static uint32_t value_of(const struct rule *r, int f, uint64_t *state, bool corn
 	return r->lo[f] + random_next(state) % ((uint64_t)r->hi[f] - r->lo[f] + 1);
 }
 
-/* Half of the keys are at the corners of one rule; of the others most have each field of
- * another rule, and some are anything.
+/* Half of the keys are at the corners of a rule. Of the others, most have each field of a
+ * different rule, and some are random.
  */
 void random_key(const struct rules *rules, uint64_t *state, struct policy_key *key)
 {

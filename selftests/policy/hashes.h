@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A look-up in a hash table for each mask that rules have, the mask of the first rule
- * first; it ends when no mask that is left has an earlier rule than the one found.
+/* A look-up in a hash table for each mask of the rules, in the order of their first rules.
+ * It ends when no remaining mask has an earlier rule than the one found.
  *
- * A range of ports is as many prefixes as it takes. The masks share one table.
+ * A range of ports is split into prefixes. All masks share one table.
  */
 #ifndef __POLICY_HASHES_H
 #define __POLICY_HASHES_H

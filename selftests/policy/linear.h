@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* One rule after the other: what all else is compared with */
+/* One rule after the other, for comparison with the others */
 #ifndef __POLICY_LINEAR_H
 #define __POLICY_LINEAR_H
 

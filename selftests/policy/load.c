@@ -25,7 +25,7 @@ static bool is_group(const char *name, const char *wanted)
 	return wanted[len - 1] == '_' && !strncmp(name, wanted, len);
 }
 
-/* All but what is asked for stays out of the kernel; "enforce_" asks for all of these. */
+/* Load only the wanted program; a name that ends in "_" is a prefix. */
 static void load_only(struct loaded *l, const char *wanted)
 {
 	struct bpf_program *prog;
@@ -39,7 +39,7 @@ static void load_only(struct loaded *l, const char *wanted)
 	}
 }
 
-/* What the statistics of the verifier's log tell */
+/* Read the statistics from the verifier's log */
 static void read_log(struct verified *v, const char *log)
 {
 	const char *at;
@@ -84,7 +84,7 @@ static int make_map(uint64_t cells)
 	return bpf_map_create(BPF_MAP_TYPE_ARRAY, "policy", 4, cells * 8, 1, &opts);
 }
 
-/* The map of maps takes only maps like this one. */
+/* The map of maps accepts only maps of this size. */
 static bool set_size(struct loaded *l)
 {
 	int map = make_map(l->cells);
@@ -132,7 +132,7 @@ void unload(struct loaded *l)
 	errno = err;
 }
 
-/* The memory that the kernel says a map takes */
+/* The memory of a map, as reported by the kernel */
 static uint64_t map_memory(int map)
 {
 	char path[64], line[128];
@@ -162,7 +162,7 @@ static bool write_map(int map, uint64_t size, const void *mem, uint64_t from, ui
 	return true;
 }
 
-/* What the program would deny all for */
+/* Would the program deny everything with this policy? */
 static bool too_many(const struct loaded *l, const struct policy_head *head)
 {
 	return !l->has_loop && ((head->kind == POLICY_LINEAR && head->rules > POLICY_FEW) ||
@@ -182,7 +182,7 @@ uint64_t publish(struct loaded *l, const uint64_t *mem, uint64_t cells)
 	map = make_map(l->cells);
 	if (map < 0)
 		return 0;
-	/* The kernel waits here for programs that look at the one before. */
+	/* The update waits for programs that still read the previous map. */
 	if (write_map(map, l->cells * 8, mem, 0, cells * 8, ++l->generation) &&
 	    !bpf_map_update_elem(bpf_map__fd(l->skel->maps.policies), &zero, &map, BPF_ANY))
 		bytes = map_memory(map);

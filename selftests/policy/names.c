@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Numbers for names, so that "*.ebpf.io" is a prefix of bits as a network is.
+/* Numbers for names, so that "*.ebpf.io" is a prefix of bits, like a network.
  *
- * The labels of all names are a tree. A name has a number, and behind a suffix there is a
- * power of two of numbers, aligned, for all that is below it: the names that rules have,
- * and one for all others. Suffixes of the same length are given the same size if 32 bits
- * do for that, for then they have one mask.
+ * The labels of all names are a tree. Each name has a number. A suffix has an aligned block of
+ * numbers, with a power of two as its size, for the names below it: those in rules, and one
+ * number for all others. If 32 bits are enough, suffixes with the same number of labels have
+ * blocks of the same size, so that they need only one mask.
  */
 #include <ctype.h>
 #include <stdlib.h>
@@ -54,7 +54,7 @@ static uint32_t label_hash(int parent, const char *label)
 	return h ^ h >> 15;
 }
 
-/* Where a child of that label is in the hash table, or would be */
+/* The slot of a child with this label in the hash table, or an empty one for it */
 static int *slot_of(const struct names *names, int parent, const char *label)
 {
 	uint32_t i = label_hash(parent, label);
@@ -101,7 +101,7 @@ static int add_node(struct names *names, int parent, const char *label)
 	return names->n++;
 }
 
-/* Takes the last label off the name; false if there is none */
+/* Remove the last label from the name; false if there is none */
 static bool last_label(char *name, char *label)
 {
 	char *dot = strrchr(name, '.'), *from = dot ? dot + 1 : name, *c;
@@ -164,7 +164,7 @@ static int deepest_first(const void *a, const void *b, void *arg)
 	return names->node[*(int *)b].depth - names->node[*(int *)a].depth;
 }
 
-/* From the top down, and what is large first, for what follows is then aligned */
+/* From the top down, and the largest first, so that all blocks are aligned */
 static int largest_first(const void *a, const void *b, void *arg)
 {
 	struct names *names = arg;
@@ -177,7 +177,7 @@ static int largest_first(const void *a, const void *b, void *arg)
 	return *(int *)a - *(int *)b;
 }
 
-/* Bottom up: one number for each child, its own block, and one for what is not known */
+/* Bottom up: a number for each child, the blocks of the children, and one for unknown names */
 static bool set_sizes(struct names *names, bool alike)
 {
 	int *order = sort_nodes(names, deepest_first), i, j, k;
@@ -237,7 +237,7 @@ bool names_number(struct names *names)
 	order = sort_nodes(names, largest_first);
 	for (i = 1; i < names->n; i++)
 		place(names, &names->node[order[i]]);
-	/* Single numbers come behind all blocks. */
+	/* Numbers of names come after all blocks. */
 	for (i = 1; i < names->n; i++) {
 		node = &names->node[order[i]];
 		node->exact = names->node[node->parent].below + names->node[node->parent].used++;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* policy: rules with wildcards, looked up by BPF programs
  *
- *	policy check FILE		are these rules? which classifiers take them?
- *	policy generate FAMILY N SEED	rules to test with
- *	policy enforce FILE IDENTITY=CGROUP...	on what processes connect and send to
- *	policy test [KEYS [WORDS]]	as the oracle says? KTAP; only tests with these words
- *	policy bench FAMILY:N...		what a look-up costs, as CSV
+ *	policy check FILE		check rules, and list the classifiers that accept them
+ *	policy generate FAMILY N SEED	print rules for tests
+ *	policy enforce FILE IDENTITY=CGROUP...	apply rules to processes of cgroups
+ *	policy test [KEYS [WORDS]]	run tests, or those with WORDS in their names; KTAP
+ *	policy bench FAMILY:N...		measure the cost of look-ups; CSV
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the classifiers have in common: the key, the answer, and how a policy lies in
- * memory.
+/* Shared by all classifiers: the key, the answer, and the layout of a policy in memory.
  *
- * A policy is one piece of memory without pointers. User space builds it, and a program
- * finds it as the only element of an array map; that map is the only element of a map of
- * maps. A look-up takes it from there once and reads nothing else, so replacing the inner
- * map replaces the whole policy: no look-up sees a part of each.
+ * A policy is one block of memory without pointers. User space builds it, and a program
+ * finds it as the only element of an array map, which is the only element of a map of
+ * maps. A look-up gets the inner map once and reads nothing else, so replacing the inner
+ * map replaces the whole policy: no look-up reads parts of two policies.
  *
- * All offsets are in cells of 8 bytes. What lies beyond the end is not read; the answer
- * is then POLICY_NONE, which denies.
+ * All offsets are in cells of 8 bytes. Nothing beyond the end is read; the answer is then
+ * POLICY_NONE, which denies.
  *
- * This header and those of the classifiers are for BPF programs and for user space, where
- * POLICY_TOUCH(cell, bytes), if defined, is told what a look-up reads.
+ * This header and those of the classifiers are used by BPF programs and by user space,
+ * where POLICY_TOUCH(cell, bytes), if defined, is called for all that a look-up reads.
  */
 #ifndef __POLICY_H
 #define __POLICY_H
@@ -23,7 +22,7 @@
 #ifdef __bpf__
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-/* The compiler is to know nothing of the value: what is checked is what is used. */
+/* Hide the value from the compiler, so that it uses the same register that was checked. */
 #define policy_opaque(x)	asm volatile("" : "+r"(x))
 #else
 #ifndef __always_inline
@@ -36,31 +35,31 @@
 #define POLICY_TOUCH(cell, bytes) do { } while (0)
 #endif
 
-/* All in the byte order of the machine, which is little-endian */
+/* All fields are in the byte order of the machine, which is little-endian */
 struct policy_key {
-	__u32 id;		/* identity of the local end: of a cgroup, say */
+	__u32 id;		/* identity of the local end, for instance of a cgroup */
 	__u32 src, dst;		/* addresses */
-	__u32 name;		/* number of a name, as names_find() has it */
+	__u32 name;		/* number of a name, from names_find() */
 	__u16 sport, dport;
 	__u8 proto;
 	__u8 unused;		/* 0 */
-	__u16 mask;		/* 0; in entries of hash tables, which mask */
+	__u16 mask;		/* 0; in entries of hash tables, the number of the mask */
 } __attribute__((aligned(8)));
 
 #define POLICY_KEY_CELLS	3
 
-/* The key as 64-bit words; one more than there are, for indexes of two bits */
+/* The key as 64-bit words, and one unused word, as indexes have two bits */
 struct policy_words {
 	__u64 w[POLICY_KEY_CELLS + 1];
 };
 
-/* An answer: the verdict in the low bits, above it the rule's rank, from 1 on. Of two
- * answers that are not POLICY_NONE the smaller is the one of the earlier rule.
+/* An answer has the verdict in the low bits, and above it the rank of the rule, from 1 on.
+ * Of two answers other than POLICY_NONE, the smaller one is that of the earlier rule.
  */
 enum policy_verdict {
 	POLICY_DENY,
 	POLICY_ALLOW,
-	POLICY_LOG,		/* allow, and tell */
+	POLICY_LOG,		/* allow, and log */
 };
 
 #define POLICY_NONE		0
@@ -78,35 +77,33 @@ enum policy_kind {
 	POLICY_KINDS
 };
 
-/* What a policy begins with. Not all classifiers use all of it. */
+/* The head of a policy. Not all classifiers use all fields. */
 struct policy_head {
 	__u32 kind;
 	__u32 rules, rules_at;		/* struct policy_rule */
 	__u32 masks, masks_at;		/* struct policy_mask */
 	__u32 buckets, buckets_at;	/* struct policy_bucket */
 	__u32 fields, fields_at;	/* struct policy_field */
-	__u32 words;			/* of 64 bits, of a bitmap */
+	__u32 words;			/* length of a bitmap in 64-bit words */
 	__u32 answers_at;		/* __u32 */
-	__u32 generation;		/* another one for each policy, from 1 on */
-	__u64 seed;			/* of the hash */
-	__u64 zero;			/* 0, but not to the verifier: see policy_zero() */
+	__u32 generation;		/* different for each policy, from 1 on */
+	__u64 seed;			/* seed of the hash */
+	__u64 zero;			/* 0, which the verifier does not know: see policy_zero() */
 };
 
-/* A rule, in one line of the cache. Ports are ranges, which mask and value tell only as
- * far as they can.
- */
+/* A rule, in one cache line. Ports are ranges, which mask and value only approximate. */
 struct policy_rule {
 	__u64 value[POLICY_KEY_CELLS];
 	__u64 mask[POLICY_KEY_CELLS];
-	__u16 sport, sport_span, dport, dport_span;	/* the first, how many follow */
+	__u16 sport, sport_span, dport, dport_span;	/* first port, ports after it */
 	__u32 answer;
-	__u32 more;		/* rules behind this with the same entry in a hash table */
+	__u32 more;		/* number of further rules of the same entry in a hash table */
 };
 
-/* What of a key goes into a hash */
+/* The bits of a key that are hashed */
 struct policy_mask {
 	__u64 mask[POLICY_KEY_CELLS];
-	__u32 best;		/* the first rule that is found by it: its answer, less 1 */
+	__u32 best;		/* the answer of its first rule, minus 1 */
 	__u32 unused;
 };
 
@@ -122,12 +119,12 @@ struct policy_bucket {
 	struct policy_slot slot[POLICY_SLOTS];
 };
 
-#define POLICY_LINE		8	/* of the cache, in cells */
+#define POLICY_LINE		8	/* size of a cache line in cells */
 
 /* The policy that a look-up reads */
 struct policy {
 	const void *mem;
-	__u64 cells;		/* POLICY_LINE at least; to the verifier, a constant */
+	__u64 cells;		/* at least POLICY_LINE; a constant for the verifier */
 };
 
 static __always_inline const void *policy_at(const struct policy *p, __u64 cell, __u32 bytes)
@@ -139,7 +136,7 @@ static __always_inline const void *policy_at(const struct policy *p, __u64 cell,
 	return p->mem + cell * 8;
 }
 
-/* One of an array of 32-bit numbers */
+/* Element @i of an array of 32-bit numbers */
 static __always_inline const __u32 *policy_u32(const struct policy *p, __u32 at, __u64 i)
 {
 	const __u32 *pair = policy_at(p, at + i / 2, 8);
@@ -155,13 +152,12 @@ static __always_inline const struct policy_head *policy_head(const struct policy
 	return head && head->kind == kind ? head : NULL;
 }
 
-/* The best answer so far is kept less 1, so that POLICY_NONE is greater than all others.
- * That it needs no comparison at the end is not for speed: the verifier would follow all
- * ways on which it knows the outcome.
+/* The initial value of loop variables: 0, but any number for the verifier. So the verifier
+ * finds no new state after a round, and does not follow each path through all rounds.
  *
- * What a variable of a loop begins with. To the verifier it is any number, so what the loop
- * makes of it is no news, and the verifier need not follow each way there is through all
- * rounds.
+ * Loops keep the best answer minus 1, so that POLICY_NONE is greater than all others, and no
+ * comparison is needed at the end. After one, the verifier would follow all paths on which
+ * it knows the result.
  */
 static __always_inline __u64 policy_zero(const struct policy_head *head)
 {
@@ -189,7 +185,7 @@ static __always_inline bool policy_rule_matches(const struct policy_rule *r,
 	       policy_port_in(k->w[2] >> 16, r->dport, r->dport_span);
 }
 
-/* ---- a hash table: an entry is in one of two buckets, so two lines are all it takes -- */
+/* ---- the hash table: an entry is in one of two buckets, of a cache line each --------- */
 
 static __always_inline __u64 policy_hash(const __u64 *k, __u64 seed)
 {
@@ -201,7 +197,7 @@ static __always_inline __u64 policy_hash(const __u64 *k, __u64 seed)
 	return h ^ h >> 32;
 }
 
-/* Which of @buckets: by the low half of the hash, or by the high one */
+/* The number of one of two buckets, from the low or the high half of the hash */
 static __always_inline __u32 policy_bucket_of(__u64 hash, __u32 buckets, int which)
 {
 	return ((which ? hash >> 32 : (__u32)hash) * buckets) >> 32;
@@ -230,7 +226,7 @@ static __always_inline const __u32 *policy_bucket_find(const struct policy *p,
 	return NULL;
 }
 
-/* What the table has for the masked key @k */
+/* The table's value for the masked key @k */
 static __always_inline const __u32 *policy_find(const struct policy *p,
 						const struct policy_head *head, const __u64 *k)
 {
@@ -248,7 +244,7 @@ static __always_inline const struct policy_mask *policy_mask_at(const struct pol
 			 sizeof(struct policy_mask));
 }
 
-/* The value for the key under mask number @i */
+/* The table's value for the key masked by mask number @i */
 static __always_inline const __u32 *policy_find_masked(const struct policy *p,
 						       const struct policy_head *head,
 						       const struct policy_mask *m, __u64 i,
@@ -261,10 +257,10 @@ static __always_inline const __u32 *policy_find_masked(const struct policy *p,
 	return policy_find(p, head, masked);
 }
 
-/* Calls round(i, state) for i from 0 to n - 1, or until it returns not 0. BPF programs have
- * bpf_loop() for more than FEW rounds, from Linux 5.17 on; of few, the verifier looks at
- * each. The program says whether there is bpf_loop(), in a constant of its own; where there
- * is none, and there are more rounds, policy_can_loop() is false.
+/* policy_rounds() calls round(i, state) for i from 0 to n - 1, or until it returns not 0. For
+ * more than POLICY_FEW rounds, BPF programs use bpf_loop(), from Linux 5.17 on; a shorter loop
+ * is verified round by round. The constant policy_has_loop says whether the kernel has
+ * bpf_loop(); without it, policy_can_loop() is false for more rounds.
  */
 #define POLICY_FEW 512
 
@@ -305,8 +301,9 @@ static __always_inline bool policy_can_loop(__u32 n)
 } while (0)
 #endif
 
-/* Takes the lowest bit that is set off @bits; there is one. Its number. By exclusive or, for
- * the verifier takes "bits & (bits - 1)" for a number that gets smaller each time.
+/* Clear the lowest set bit of @bits, which must not be 0. Return: its number. This uses
+ * exclusive or, as with "bits & (bits - 1)" the verifier would track a smaller bound in each
+ * round.
  */
 static __always_inline __u32 policy_take_bit(__u64 *bits)
 {

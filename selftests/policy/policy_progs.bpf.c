@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A program for each classifier, of a type that can be run by itself, and one that looks
- * nothing up. Each run takes the next of the keys.
+/* A program for each classifier, of a type for BPF_PROG_TEST_RUN, and one without a look-up.
+ * Each run uses the next key.
  */
 #include "policy.h"
 #include <bpf/bpf_endian.h>
 
-/* Set before the programs are loaded; the cells of a policy are its map's size. */
+/* Set before the programs are loaded. A policy has as many cells as its map. */
 const volatile __u32 policy_cells = POLICY_LINE;
 const volatile bool policy_has_loop = false;
 
@@ -18,7 +18,7 @@ const volatile bool policy_has_loop = false;
 #include "remember.h"
 #include "progs.h"
 
-/* The size of the value, that is, of a policy, is set by user space. */
+/* User space sets the size of the value, which is a policy. */
 struct policy_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -37,7 +37,7 @@ struct {
 struct policy_key keys[BATCH];
 __u32 answers[BATCH];
 __u32 next;
-__u32 keys_mask;		/* how many are used, less 1 */
+__u32 keys_mask;		/* number of keys used, minus 1 */
 
 static __always_inline bool policy_get(struct policy *p)
 {
@@ -76,7 +76,7 @@ PROGRAM(classes)
 PROGRAM(tuplemerge)
 PROGRAM(bitvec)
 
-/* What one look-up in the kernel's own hash table costs, to compare with */
+/* A look-up in the kernel's hash table, to compare its cost */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -104,8 +104,8 @@ struct {
 	__type(value, struct policy_memory);
 } memories SEC(".maps");
 
-__u32 looked_up;		/* how often it was not remembered */
-__u32 newer;			/* each run is by so much a newer generation, for a test */
+__u32 looked_up;		/* number of look-ups not answered from the cache */
+__u32 newer;			/* for a test: each run increases the generation by this */
 
 static __always_inline __u32 answer_for(struct bpf_sock *sk, const struct policy *p,
 					const struct policy_key *key, __u32 run)
@@ -149,7 +149,7 @@ struct {
 
 __u64 verdicts[4];
 
-/* Whose cgroup has no identity, may do nothing. The name is not known yet. */
+/* Without an identity of the cgroup, everything is denied. The name is not known yet. */
 static __always_inline int may_connect(struct bpf_sock_addr *ctx, __u32 addr)
 {
 	struct policy_key key = { .dst = bpf_ntohl(addr), .name = ~0U,
@@ -166,7 +166,7 @@ static __always_inline int may_connect(struct bpf_sock_addr *ctx, __u32 addr)
 	return verdict != POLICY_DENY;
 }
 
-/* Rules have no addresses of IPv6 but those that stand for IPv4. */
+/* IPv6 addresses are denied, except those mapped to IPv4, as rules have none. */
 static __always_inline int may_connect6(struct bpf_sock_addr *ctx)
 {
 	if (ctx->user_ip6[0] || ctx->user_ip6[1] || ctx->user_ip6[2] != bpf_htonl(0xffff))
@@ -198,7 +198,7 @@ int enforce_sendmsg6(struct bpf_sock_addr *ctx)
 	return may_connect6(ctx);
 }
 
-/* ---- other types: that they load is all that is tested ------------------------------- */
+/* ---- other types, which are only tested to load -------------------------------------- */
 
 static __always_inline int allowed(__u32 src, __u32 port)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What policy.bpf.c and its user space have in common */
+/* Shared by policy_progs.bpf.c and user space */
 #ifndef __PROGS_H
 #define __PROGS_H
 
-#define BATCH 4096		/* keys, a power of two */
-#define CGROUPS_MAX 256		/* that "policy enforce" takes */
+#define BATCH 4096		/* number of keys, a power of two */
+#define CGROUPS_MAX 256		/* for "policy enforce" */
 
 #endif

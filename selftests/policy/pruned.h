@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* As hashes.h, but only masks are looked up under which each field by itself can match:
- * the class of a field has a bitmap of these masks.
+/* Like hashes.h, but only for masks with which each field alone can match: each class of a
+ * field has a bitmap of these masks.
  */
 #ifndef __POLICY_PRUNED_H
 #define __POLICY_PRUNED_H
@@ -10,14 +10,12 @@
 #define POLICY_PRUNED_WORDS	8
 #define POLICY_PRUNED_MAX	(POLICY_PRUNED_WORDS * 64)	/* masks */
 
-/* Where the bitmaps of the key's classes are. The bitmap of no field, POLICY_FIELDS, is
- * never read.
- */
+/* The positions of the bitmaps of the key's classes. at[POLICY_FIELDS] is not used. */
 struct policy_bitmaps {
 	__u64 at[POLICY_FIELDS + 1];
 };
 
-/* Of a policy, if it is one, with the words of the key; false if no rule can match */
+/* Find the bitmaps, and the words of the key. Return: false if no rule can match */
 static __always_inline bool policy_bitmaps(const struct policy *p,
 					   const struct policy_head *head,
 					   const struct policy_key *key, struct policy_words *k,
@@ -45,12 +43,12 @@ static __always_inline bool policy_bitmaps(const struct policy *p,
 	return true;
 }
 
-/* Word @i of all bitmaps, and-ed; there is at least one field */
+/* The intersection of word @i of all bitmaps; there is at least one field */
 static __always_inline __u64 policy_bitmaps_and(const struct policy *p,
 						const struct policy_head *head,
 						const struct policy_bitmaps *b, __u64 i)
 {
-	__u32 fields = *(const volatile __u32 *)&head->fields;	/* to the verifier, any */
+	__u32 fields = *(const volatile __u32 *)&head->fields;	/* unknown to the verifier */
 	const __u64 *word = policy_at(p, b->at[0] + i, sizeof(*word));
 	__u64 bits;
 	__u32 f;
@@ -85,7 +83,7 @@ static __always_inline __u32 policy_pruned(const struct policy *p, const struct 
 	best = ~policy_zero(head);
 	bits = policy_zero(head);
 	word = policy_zero(head);
-	/* Each round is for the next word or for a bit. */
+	/* Each round is for a word or for a bit. */
 	for (i = 0; i < POLICY_PRUNED_MAX + POLICY_PRUNED_WORDS; i++) {
 		if (!bits) {
 			if (word == head->words)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What was decided for a socket, in its storage (BPF_MAP_TYPE_SK_STORAGE), not to be
- * decided again while the policy is the same. There is one for each socket and no more, so
- * no peer can fill it or displace another's.
+/* A cache of the answer for a socket, in its storage (BPF_MAP_TYPE_SK_STORAGE), which is
+ * valid as long as the policy is not replaced. As each socket has its own, no peer can fill
+ * the cache or displace other entries.
  *
- * For keys that do not change while the socket lives. One word, that programs on other CPUs
- * see all of or nothing of.
+ * The key must not change during the life of the socket. It is a single word, so that
+ * programs on other CPUs do not read a part of it.
  */
 #ifndef __POLICY_REMEMBER_H
 #define __POLICY_REMEMBER_H

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Reads rules as people write them, one a line:
+/* Reads rules as text, one per line:
  *
  *	identity web-client 17
  *	allow id web-client dport 443 name *.ebpf.io
  *	deny src 10.0.0.0/8 dst 192.0.2.1 proto tcp dport 8000-8080 priority 10
  *	log dport 80
  *
- * A verdict (allow, deny, log: allow and tell), then fields and their values, in any
- * order; what is not named, or has the value "*", can be anything. The rule with the
- * greatest priority counts, of those with the same (0 if none is given) the first. What no
- * rule matches is denied. "*.ebpf.io" is all below ebpf.io, not ebpf.io itself.
+ * A rule is a verdict (allow, deny, log: allow and log), then fields and their values, in any
+ * order. Fields that are left out, or have the value "*", match anything. Of all matching
+ * rules, the one with the greatest priority (default 0) decides, and of these the first one.
+ * If no rule matches, the verdict is deny. "*.ebpf.io" matches all names below ebpf.io, but
+ * not ebpf.io.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -44,7 +45,7 @@ struct reader {
 	int line, errors;
 };
 
-/* Where and why; false, for the caller to return */
+/* Print the line and the error. Return: false, for the caller to return */
 static bool __attribute__((format(printf, 2, 3)))
 wrong(struct reader *r, const char *why, ...)
 {
@@ -185,7 +186,7 @@ static bool read_proto(struct reader *r, struct rule *rule, const char *value)
 	return true;
 }
 
-/* The number follows when all names are known. */
+/* The number is set when all names are known. */
 static bool read_name(struct reader *r, struct rule *rule, const char *value)
 {
 	rule->name_suffix = !strncmp(value, "*.", 2);
@@ -314,7 +315,7 @@ static int by_match(const void *a, const void *b)
 	return compare_match(x, y) ?: (x > y) - (x < y);
 }
 
-/* A rule that matches the same as one before it is a mistake. */
+/* A rule that matches the same keys as an earlier one is an error. */
 static bool check_twins(struct reader *r)
 {
 	struct rules *rules = r->rules;

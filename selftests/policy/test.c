@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Tests, as KTAP: the text and its checker; classifiers against the oracle, in user space
- * and in the kernel, also while the policy is replaced; and that these checks can fail.
+/* Tests, as KTAP: reading rules; comparing classifiers with the oracle, in user space and in
+ * the kernel, also while the policy is replaced; and whether these checks can fail.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,7 +24,7 @@
 static int passed, failed, skipped;
 static const char *wanted;
 
-/* One test point; false for the caller if it failed */
+/* Print a test point; false if it failed */
 static bool __attribute__((format(printf, 2, 3))) ok(bool good, const char *name, ...)
 {
 	va_list args;
@@ -51,7 +51,7 @@ static bool is_wanted(const char *name)
 	return strstr(name, wanted);
 }
 
-/* ---- the text ------------------------------------------------------------------------ */
+/* ---- reading rules ------------------------------------------------------------------- */
 
 static bool read_text(struct rules *rules, const char *text, char *errors, size_t size)
 {
@@ -110,7 +110,7 @@ static void test_errors(void)
 	}
 }
 
-/* The rules of the talk, and some more; what they answer was found by hand. */
+/* Some rules, whose answers were found by hand. */
 static const char example[] =
 	"identity web-client 17\n"
 	"identity db 4000000000\n"
@@ -127,7 +127,7 @@ struct question {
 	const char *name;
 	uint16_t sport, dport;
 	uint8_t proto;
-	int line;		/* of the rule that matches; 0: none does */
+	int line;		/* line of the matching rule; 0: none */
 };
 
 static const struct question questions[] = {
@@ -215,7 +215,7 @@ struct set {
 	char name[40];
 	struct rules rules;
 	struct policy_key *keys;
-	uint32_t *answers;	/* of the oracle */
+	uint32_t *answers;	/* answers of the oracle */
 	int n;
 };
 
@@ -315,12 +315,12 @@ static void test_family(const char *family, int rules, int keys)
 	set_free(&s);
 }
 
-/* ---- a policy is replaced ------------------------------------------------------------ */
+/* ---- replacing a policy -------------------------------------------------------------- */
 
-#define REPLACED	50	/* times, however slow the machine */
+#define REPLACED	50	/* times, however slow the machine is */
 #define RACE_SECONDS	120
 
-/* Two policies and a writer that puts the one and the other in force, in turn */
+/* Two policies, and a writer that replaces the one by the other, in turn */
 struct duel {
 	struct loaded *l;
 	struct build build[2];
@@ -343,7 +343,7 @@ static void *write_in_turn(void *arg)
 	return NULL;
 }
 
-/* How often the answer was one's, the other's, or of neither, where they differ */
+/* For keys with different answers: how often the answer was of each policy, or of neither */
 struct score {
 	long first, second, neither;
 };
@@ -399,8 +399,8 @@ static void test_race(struct duel *d, const struct set *s, const uint32_t *other
 	       score.first, score.second, score.neither, d->replaced);
 }
 
-/* What test_race() looks for is there if a policy is overwritten where it is: half of it
- * is of the one and half of the other.
+/* test_race() must fail if a policy is overwritten in place: half of it is of the one policy,
+ * and half of the other.
  */
 static void test_torn(struct duel *d, const struct set *s, const uint32_t *other)
 {
@@ -460,9 +460,9 @@ static void test_replace(void)
 	free(other);
 }
 
-/* ---- that the checks can fail, and refusals ------------------------------------------ */
+/* ---- checks that must fail, and refusals --------------------------------------------- */
 
-/* One rule that has another verdict, and one that is not there */
+/* A rule with another verdict, and a missing rule */
 static void test_finds(const struct classifier *c, struct set *s)
 {
 	struct rule *middle = &s->rules.rule[s->rules.n / 8], kept = *middle;
@@ -525,7 +525,7 @@ static void test_refusals(void)
 	refused("tuplemerge", "acl", 1000, 1 << 14, "it would take more than 16 KiB");
 }
 
-/* A program denies all if it is given no policy, another classifier's or one that is cut. */
+/* A program denies all without a policy, or with another classifier's or a truncated one. */
 static void test_deny(const struct classifier *c, struct set *s)
 {
 	const struct classifier *next = c[1].name ? c + 1 : classifiers;
@@ -571,8 +571,8 @@ static void test_denials(void)
 	set_free(&s);
 }
 
-/* The first answer of a socket stays, until the policy is another. All runs of a call are
- * with one socket.
+/* The first answer for a socket is cached until the policy is replaced. All runs of a call use
+ * the same socket.
  */
 static void test_remember(void)
 {
@@ -617,7 +617,7 @@ static void write_to(const char *file, int number)
 	}
 }
 
-/* In a process of the cgroup: 0 or the error */
+/* Connect in a process of the cgroup. Return: 0 or the error */
 static int connect_from(const char *cgroup, const struct sockaddr *addr, socklen_t len)
 {
 	int status = -1, sk;
@@ -658,7 +658,7 @@ static void expect(const char *cgroup, const void *addr, socklen_t len, int erro
 		printf("# %d (%s), not %d\n", got, strerror(got), error);
 }
 
-/* Puts "allow id web dport PORT" and the like in force */
+/* Replace the rules by "allow id web dport PORT" and similar ones */
 static bool set_text(struct loaded *l, const char *format, int port)
 {
 	char text[300], errors[300];
@@ -720,7 +720,7 @@ static void test_enforce(void)
 	rmdir(CGROUPS);
 }
 
-/* Before Linux 5.17 there is no bpf_loop(): what it takes is refused, and nothing else. */
+/* Before Linux 5.17, there is no bpf_loop(): policies that need it are refused, others not. */
 static void test_without_loop(const char *name, const char *family, int n, bool good)
 {
 	struct rules rules;
@@ -753,7 +753,7 @@ static void test_loops(void)
 	test_without_loop("hashes", "worst", 1100, false);
 }
 
-/* Programs of these types have a classifier, too. */
+/* Programs of these types can have a classifier, too. */
 static void test_types(void)
 {
 	static const char * const types[] = {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Builds TupleMerge's tables. Not as the paper does it, a rule at a time: all rules are
- * known, so the mask of the next table is the one that takes most of those that are left.
- * From the commonest lengths of prefixes on it is made shorter, field by field, while that
- * takes more rules, and an entry has no more than POLICY_CHAIN.
+/* Builds the tables of TupleMerge. Unlike in the paper, rules are not added one by one: all
+ * rules are known, so the mask of the next table is the one for most of the remaining rules.
+ * It starts with the most frequent lengths of prefixes, and is shortened field by field, as
+ * long as the table gets more rules and no entry has more than POLICY_CHAIN.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@ struct lens {
 	uint8_t len[FIELDS];
 };
 
-/* How often a masked key was seen in round @round */
+/* The number of rules with a masked key, in round @round */
 struct count {
 	uint64_t hash;
 	uint32_t round;
@@ -24,8 +24,8 @@ struct count {
 
 struct merge {
 	const struct rules *rules;
-	struct lens *lens;	/* of each rule */
-	int *left;		/* rules that are in no table */
+	struct lens *lens;	/* lengths of each rule's prefixes */
+	int *left;		/* rules that are not in a table */
 	int n;
 	struct count *count;
 	uint32_t size, round;
@@ -61,7 +61,7 @@ static void masked_key(const struct rule *r, const struct lens *table, struct po
 		key_set(key, f, r->lo[f] & prefix_mask(f, table->len[f]));
 }
 
-/* One more with that key: how many there were before */
+/* Count a rule with this key. Return: the count before */
 static int count_key(struct merge *m, const struct policy_key *key)
 {
 	__u64 words[POLICY_KEY_CELLS], hash;
@@ -79,7 +79,7 @@ static int count_key(struct merge *m, const struct policy_key *key)
 	}
 }
 
-/* Does the table take the rule, in this round? */
+/* Does the rule fit into the table, in this round? */
 static bool takes(struct merge *m, const struct lens *table, int rule)
 {
 	struct policy_key key;
@@ -119,7 +119,7 @@ static struct lens commonest(struct merge *m)
 	return best;
 }
 
-/* The longest that is shorter than the table's, of the rules that are left */
+/* The longest length that is shorter than the table's, of the remaining rules */
 static int next_shorter(const struct merge *m, const struct lens *table, int f)
 {
 	int i, len, longest = 0;
@@ -132,7 +132,7 @@ static int next_shorter(const struct merge *m, const struct lens *table, int f)
 	return longest;
 }
 
-/* Shortens one field where that gains most; false if it gains nothing */
+/* Shorten the field for which that gains most; false if none gains anything */
 static bool improve(struct merge *m, struct lens *table, int *taken)
 {
 	struct lens best = *table, try;
@@ -155,7 +155,7 @@ static bool improve(struct merge *m, struct lens *table, int *taken)
 	return true;
 }
 
-/* The rules that the table takes move to the end of those that are left. */
+/* Move the rules that fit into the table to the end of the remaining ones. */
 static int *take(struct merge *m, const struct lens *table, int *n)
 {
 	int *taken = xalloc(m->n, sizeof(int)), i, kept = 0;

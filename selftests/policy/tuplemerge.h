@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* TupleMerge: rules of several masks share a hash table, whose mask is what these masks
- * have in common, so there are few tables; an entry is a few rules, compared in full.
- * A range of ports is one rule.
+/* TupleMerge: rules with different masks share a hash table, whose mask is common to them,
+ * so there are few tables. An entry has a few rules, which are compared in full. A range of
+ * ports is one rule.
  */
 #ifndef __POLICY_TUPLEMERGE_H
 #define __POLICY_TUPLEMERGE_H
@@ -9,9 +9,9 @@
 #include "policy.h"
 
 #define POLICY_TABLES		64
-#define POLICY_CHAIN		6	/* rules of an entry */
+#define POLICY_CHAIN		6	/* most rules of an entry */
 
-/* The first of the rules from number @first on that matches, if earlier than @best */
+/* The first matching rule from number @first on, if it is earlier than @best */
 static __always_inline __u32 policy_chain(const struct policy *p, const struct policy_head *head,
 					  const struct policy_words *k, __u64 first, __u32 best)
 {

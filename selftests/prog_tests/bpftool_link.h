@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the kernel, and bpftool, tell of a link */
+/* What the kernel and bpftool show of a link */
 #ifndef __BPFTOOL_LINK_H
 #define __BPFTOOL_LINK_H
 
@@ -7,7 +7,7 @@
 
 #include "test_progs.h"
 
-/* Of the tree's own build; its flavors are a folder below */
+/* bpftool as built with the selftests; flavors of test_progs run in a folder below */
 #define BPFTOOL "tools/sbin/bpftool"
 
 static inline struct bpf_link_info link_info(const struct bpf_link *link)
@@ -19,9 +19,10 @@ static inline struct bpf_link_info link_info(const struct bpf_link *link)
 	return info;
 }
 
-/* In @out, "" if there is no bpftool. What it exits with says nothing: where one link is
- * asked for, that is an errno of before. The guest may have no shell, which
- * bpftool_helpers.h needs.
+/* Run "bpftool link show" for a link; @out is "" if there is no bpftool. Its
+ * exit status is not checked, as for a single link it is that of an earlier
+ * error. bpftool_helpers.h is not used, as it needs a shell, which the guest
+ * may not have.
  */
 static inline void bpftool_link_show(const struct bpf_link *link, bool json, char *out,
 				     int size)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The time, and random numbers that can be had again */
+/* The time, and reproducible random numbers */
 #ifndef __CLOCK_RND_H
 #define __CLOCK_RND_H
 
@@ -10,7 +10,7 @@ static inline __u64 now_ms(void)
 	return get_time_ns() / 1000000;
 }
 
-/* One below @below; @state is not 0. */
+/* A random number less than @below; @state must not be 0. */
 static inline unsigned int rnd_of(__u64 *state, unsigned int below)
 {
 	/* xorshift64* by Marsaglia and Vigna */

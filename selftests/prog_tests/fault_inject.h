@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Have allocations fail, which takes CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC. On a
- * kernel without them all succeed.
+/* Make allocations fail, with CONFIG_FAILSLAB and CONFIG_FAIL_PAGE_ALLOC. On a
+ * kernel without these, none fail.
  */
 #ifndef __FAULT_INJECT_H
 #define __FAULT_INJECT_H
@@ -10,7 +10,7 @@
 #define FAILSLAB "/sys/kernel/debug/failslab/"
 #define FAIL_PAGE_ALLOC "/sys/kernel/debug/fail_page_alloc/"
 
-/* False if there is no such @file */
+/* Return: false if there is no such @file */
 static inline bool set_fault(const char *file, const char *value)
 {
 	int fd = open(file, O_WRONLY);
@@ -22,8 +22,8 @@ static inline bool set_fault(const char *file, const char *value)
 	return true;
 }
 
-/* So many percent of allocations of slabs and pages, @times at most; false if the kernel
- * cannot
+/* Make @percent of slab and page allocations fail, at most @times. Return:
+ * false if the kernel does not support it
  */
 static inline bool set_fault_rate(const char *percent, const char *times)
 {
@@ -37,7 +37,7 @@ static inline bool set_fault_rate(const char *percent, const char *times)
 	return can;
 }
 
-/* How many allocations of slabs have yet to fail, -1 if the kernel cannot */
+/* How many slab allocations have yet to fail, -1 if the kernel does not support it */
 static inline int failslab_times(void)
 {
 	int fd = open(FAILSLAB "times", O_RDONLY), n;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What http_policy lets through, however it is cut into segments. */
+/* What http_policy lets pass, however requests are cut into segments. */
 #include <error.h>
 #include <netinet/tcp.h>
 
@@ -21,8 +21,8 @@
 
 static const char * const allowed[] = { "GET /public/", "POST /form" };
 
-/* What a client sends, how much of it the server reads, and how that ends: with the
- * end of file, or an error
+/* What a client sends, how many bytes of it the server reads, and the error
+ * that follows, or 0 for end of file
  */
 static const struct request {
 	const char *name;
@@ -110,21 +110,23 @@ static bool start(struct server *s)
 	return ASSERT_OK_PTR(s->policy, "attach");
 }
 
-/* All of it, in pieces that end at each multiple of @cut */
+/* Send all of it, in pieces that end at multiples of @cut */
 static bool send_cut(int fd, const char *text, int len, int cut)
 {
 	int n;
 
 	for (; len; text += n, len -= n) {
 		n = len < cut ? len : cut;
-		/* The other side may have had enough. */
+		/* The other side may have closed the connection. */
 		if (send(fd, text, n, MSG_NOSIGNAL) != n)
 			return errno == EPIPE || errno == ECONNRESET;
 	}
 	return true;
 }
 
-/* How reading ends, with @len bytes */
+/* Read to the end. Return: 0 for end of file or an error; in @len, the number
+ * of bytes
+ */
 static int recv_all(int fd, char *buf, int size, int *len)
 {
 	int n;
@@ -145,7 +147,7 @@ static bool request(struct server *s, const struct request *r, int cut)
 	sk = accept_timeout(s->fd, NULL, NULL, WAIT_SEC);
 	setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	ok = ASSERT_TRUE(send_cut(c, r->text, want, cut), r->name);
-	/* An end of file would be seen before an error. */
+	/* After a FIN, the server would see end of file before the error. */
 	if (!r->err)
 		shutdown(c, SHUT_WR);
 	if (r->passes != ALL)
@@ -176,7 +178,7 @@ static void single_bytes(struct server *s)
 			break;
 }
 
-/* First of all at each byte, and then every so many */
+/* Send requests in pieces of each length, beginning with single bytes */
 static void each_cut(struct server *s)
 {
 	static const struct request stream = {
@@ -203,7 +205,9 @@ static void long_head(struct server *s)
 	request(s, &r, 1000);
 }
 
-/* The server asks again, and the client goes on as if nothing were. */
+/* The error is permanent: further reads of the server fail, whatever the client
+ * sends.
+ */
 static void stays_refused(struct server *s)
 {
 	const char *text = SECRET END;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Iterators of network namespaces and devices: what exists for a whole walk is
- * shown exactly once, whatever happens meanwhile and however it is read.
+/* Iterators of network namespaces and devices. Whatever exists for a whole walk
+ * must be shown exactly once, whatever changes meanwhile and however it is
+ * read.
  */
 #include <poll.h>
 #include <pthread.h>
@@ -14,8 +15,8 @@
 #include "test_netdev_iter.skel.h"
 #include "test_netdev_iter_fail.skel.h"
 
-#define NSES 3			/* namespaces of a test, */
-#define DEVS 4			/* with so many devices, and a loopback */
+#define NSES 3			/* namespaces of a test */
+#define DEVS 4			/* devices in each, besides the loopback device */
 #define EVENT_TIMEOUT_MS 60000
 #define MOVES 50
 
@@ -24,14 +25,14 @@ static const size_t buffers[] = { 1, 7, 100, 4096, 65536 };
 struct iters {
 	struct test_netdev_iter *skel;
 	struct nl_ns ns[NSES];
-	int dev[NSES][DEVS];		/* their ifindexes */
+	int dev[NSES][DEVS];		/* ifindexes */
 };
 
 static struct netdev_seen seen[NETDEV_ITER_MAX];
 
 /* ---- walks --------------------------------------------------------------- */
 
-/* One read of a binary iterator: how many bytes, 0 at the end */
+/* One read() of a binary iterator. Return: the number of bytes, 0 at the end */
 static int read_some(int fd, size_t size, size_t *have)
 {
 	size_t room = sizeof(seen) - *have;
@@ -43,7 +44,7 @@ static int read_some(int fd, size_t size, size_t *have)
 	return n;
 }
 
-/* All that is left, in reads of @size; returns how many are in seen[] */
+/* Read the rest in reads of @size bytes. Return: the number of records in seen[] */
 static int read_rest(int fd, size_t size, size_t have)
 {
 	int n;
@@ -56,7 +57,7 @@ static int read_rest(int fd, size_t size, size_t have)
 	return have / sizeof(*seen);
 }
 
-/* Does the kernel have more than the targets? */
+/* Does the kernel have the open-coded iterators, too? */
 static bool open_coded(const struct iters *t)
 {
 	return bpf_program__autoload(t->skel->progs.open_netdev);
@@ -86,7 +87,7 @@ static int walk(struct bpf_link *link, size_t size)
 	return n;
 }
 
-/* A walk of its own over a seq_file, in reads of @size */
+/* A complete walk over a seq_file, in reads of @size bytes */
 static int walk_prog(struct bpf_program *prog, size_t size)
 {
 	struct bpf_link *link = bpf_program__attach_iter(prog, NULL);
@@ -99,7 +100,7 @@ static int walk_prog(struct bpf_program *prog, size_t size)
 	return n;
 }
 
-/* One of an open-coded iterator, by a program that is run once */
+/* A complete walk with an open-coded iterator, by a program that runs once */
 static int walk_open(struct iters *t, struct bpf_program *prog)
 {
 	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
@@ -111,7 +112,9 @@ static int walk_open(struct iters *t, struct bpf_program *prog)
 	return t->skel->bss->seen_count;
 }
 
-/* The same from any context: in the next system call of this process */
+/* The same from a tracing program, which runs in the next system call of this
+ * process
+ */
 static int walk_traced(struct iters *t, struct bpf_program *prog)
 {
 	struct bpf_link *link;
@@ -128,7 +131,7 @@ static int walk_traced(struct iters *t, struct bpf_program *prog)
 	return t->skel->bss->seen_count;
 }
 
-/* How often a walk of @n has shown it */
+/* How many of the @n records show the namespace with this cookie */
 static int count_netns(int n, __u64 cookie)
 {
 	int count = 0;
@@ -164,7 +167,7 @@ static const struct netdev_seen *find_dev(int n, const struct nl_ns *ns, __u32 i
 	return NULL;
 }
 
-/* ---- the world ------------------------------------------------------------ */
+/* ---- namespaces and devices------------------------------------------------- */
 
 static int new_dummy(const struct nl_ns *ns, const char *name)
 {
@@ -194,7 +197,9 @@ static bool shows_all(int n)
 	return ASSERT_GE(n, NSES * (DEVS + 1), "devices");
 }
 
-/* Each device of ours once, where it is, under its name; and no other there */
+/* Each device of the tests is shown once, in its namespace and with its name;
+ * no other is
+ */
 static void check_devices(struct iters *t, int n, const char *form)
 {
 	const struct netdev_seen *s;
@@ -216,7 +221,7 @@ static void check_devices(struct iters *t, int n, const char *form)
 	}
 }
 
-/* One end of a veth goes when the namespace of the other is taken down. */
+/* Make a veth pair between both: its end in @from disappears when @ns is taken down. */
 static int watch_netns(const struct nl_ns *ns, const struct nl_ns *from)
 {
 	int group = RTNLGRP_LINK;
@@ -247,7 +252,7 @@ static void wait_for_dellink(const struct nl_ns *ns, int ifindex)
 	}
 }
 
-/* ---- I1: both forms show the same ------------------------------------------ */
+/* ---- both forms show the same ---------------------------------------------- */
 
 static void check_netns(struct iters *t, int n, const char *form)
 {
@@ -255,7 +260,7 @@ static void check_netns(struct iters *t, int n, const char *form)
 
 	for (i = 0; i < NSES; i++)
 		ASSERT_EQ(count_netns(n, t->ns[i].cookie), 1, form);
-	/* in the order in which they were made */
+	/* in the order of their creation */
 	for (i = 0, at = 0; i < NSES && at < n; at++)
 		i += seen[at].netns_cookie == t->ns[i].cookie;
 	ASSERT_EQ(i, NSES, form);
@@ -289,7 +294,7 @@ static void netdev(struct iters *t)
 	check_devices(t, walk_traced(t, t->skel->progs.probe_netdev), "kprobe");
 }
 
-/* The program is told once that it is over, and then it is */
+/* The program is called once at the end, and nothing is shown after that */
 static void past_end(struct iters *t)
 {
 	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
@@ -318,7 +323,7 @@ out:
 	bpf_link__destroy(link);
 }
 
-/* ---- I1: narrowed ----------------------------------------------------------- */
+/* ---- narrowed --------------------------------------------------------------- */
 
 static void by_netns(struct iters *t)
 {
@@ -338,7 +343,7 @@ static void by_netns(struct iters *t)
 	bpf_link__destroy(link);
 }
 
-/* From a device to the others of its namespace */
+/* Walk from a device to the others of its namespace */
 static void neighbours(struct iters *t)
 {
 	int n, i, j;
@@ -355,7 +360,7 @@ static void neighbours(struct iters *t)
 		}
 }
 
-/* A namespace that is NULL by mistake does not mean all. */
+/* A NULL namespace is an error; it does not mean all namespaces. */
 static void bad_args(struct iters *t)
 {
 	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
@@ -373,7 +378,7 @@ static void by_device(struct iters *t)
 	int i, here;
 
 	for (i = 0; i < 2; i++) {
-		/* The second time, of the namespace that the caller is in */
+		/* The second time, in the namespace of the caller */
 		here = i ? nl_enter(&t->ns[1]) : -1;
 		link = attach_to(t->skel->progs.seq_netdev, i ? 0 : t->ns[1].fd, t->dev[1][2]);
 		if (i)
@@ -381,13 +386,14 @@ static void by_device(struct iters *t)
 		if (!ASSERT_OK_PTR(link, "attach"))
 			return;
 		ASSERT_EQ(walk(link, 1), 1, "devices");
-		ASSERT_EQ(count_dev(1, &t->ns[1], t->dev[1][2]), 1, "that one");
+		ASSERT_EQ(count_dev(1, &t->ns[1], t->dev[1][2]), 1, "the device");
 		bpf_link__destroy(link);
 	}
 }
 
-/* A link stays with its device, and has nothing to show when that is gone. Its
- * index is taken where it goes: all namespaces here have the same ones.
+/* A link follows its device to another namespace, and shows nothing when the
+ * device is gone. The ifindex changes on the move, as it is taken in all
+ * namespaces here.
  */
 static void device_moves(struct iters *t)
 {
@@ -457,7 +463,7 @@ static void bad_links(struct iters *t)
 	close(file);
 }
 
-/* A line of the link's fdinfo */
+/* The value of @key in the link's fdinfo */
 static long long fdinfo_value(struct bpf_link *link, const char *key)
 {
 	long long value = -1;
@@ -515,9 +521,11 @@ static void link_bpftool(struct iters *t)
 	bpf_link__destroy(link);
 }
 
-/* ---- nothing is held ------------------------------------------------------------ */
+/* ---- no references are kept ------------------------------------------------------------ */
 
-/* A program that sleeps would keep what it is shown from being destroyed. */
+/* Sleepable programs are refused: one that sleeps would keep a device from
+ * being destroyed.
+ */
 static void sleepable(struct iters *t)
 {
 	if (needs_kfuncs(t))
@@ -528,8 +536,8 @@ static void sleepable(struct iters *t)
 		       "namespaces");
 }
 
-/* Link info names a device by its namespace and its index there, both of one moment.
- * It has another index in each.
+/* Link info reports a device's namespace and ifindex as of the same moment. The
+ * device has a different ifindex in each of two namespaces.
  */
 static const int index_in[2] = { 100, 200 };
 
@@ -564,16 +572,16 @@ static void link_info_moving(struct iters *t)
 		at = info.iter.netdev.netns_cookie == t->ns[1].cookie;
 		wrong += info.iter.netdev.ifindex != index_in[at];
 	}
-	printf("asked %d times in %d moves\n", asked, MOVES);
-	ASSERT_EQ(wrong, 0, "namespace and index of two moments");
+	printf("%d queries during %d moves\n", asked, MOVES);
+	ASSERT_EQ(wrong, 0, "namespace and ifindex of different moments");
 out:
 	bpf_link__destroy(link);
 }
 
-/* ---- I2: exactly once -------------------------------------------------------- */
+/* ---- shown exactly once -------------------------------------------------------- */
 
-/* A walk over all devices that stands still after one of them: the next is known
- * to the kernel, but not in any buffer.
+/* A walk over all devices that pauses after one of them. The kernel has found
+ * the next device, but it is in no buffer yet.
  */
 struct halt {
 	struct bpf_link *link;
@@ -617,8 +625,8 @@ static bool ours(struct iters *t, const struct netdev_seen *s)
 	return false;
 }
 
-/* From where it was shown to where none was yet, and the reverse; and out of the
- * place that is shown next.
+/* Devices move from a namespace that was shown to one that was not yet, and the
+ * reverse; and the device that comes next moves as well.
  */
 static void moved(struct iters *t)
 {
@@ -659,8 +667,8 @@ static void renamed(struct iters *t)
 	ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][2]), 1, "ahead");
 }
 
-/* A device that the iterator is at can go, and the walk goes on after it. If it
- * were held, this would wait for ever.
+/* The device that the iterator is at is deleted, and the walk continues after
+ * it. Deleting would hang if the iterator held a reference.
  */
 static void device_destroyed(struct iters *t)
 {
@@ -677,7 +685,7 @@ static void device_destroyed(struct iters *t)
 		ASSERT_EQ(count_dev(n, &t->ns[1], t->dev[1][j]), 1, "alive");
 }
 
-/* The same for namespaces: the last that was shown and the next. */
+/* The same for namespaces: the last one shown and the next one are destroyed. */
 static void netns_destroyed(struct iters *t)
 {
 	struct nl_ns ns[4], watch;
@@ -717,7 +725,7 @@ static void netns_destroyed(struct iters *t)
 	bpf_link__destroy(link);
 }
 
-/* It is taken down by a worker, some time after its last user has gone. */
+/* A namespace without users is not shown, though a worker takes it down only later. */
 static void dying(struct iters *t)
 {
 	int i, n, here, fd;
@@ -743,17 +751,18 @@ static void dying(struct iters *t)
 	}
 }
 
-/* ---- a device that is held longer than its namespace lives -------------------- */
+/* ---- a device whose references outlive its namespace -------------------- */
 
-/* sendto() of a packet socket holds the device while it waits for room in the
- * socket's send buffer: frames that a tbf does not let go fill that.
+/* sendto() on a packet socket holds a reference to the device while it waits
+ * for room in the send buffer, which is full of frames queued in a tbf of
+ * another device.
  */
 struct holder {
 	pthread_t thread;
 	int fd;
 	int ifindex;
-	int tid;	/* once it is about to wait */
-	int err;	/* with which sendto() ended */
+	int tid;	/* set before sendto() */
+	int err;	/* error of sendto() */
 };
 
 static void ignore_signal(int sig)
@@ -769,7 +778,7 @@ static void *hold_thread(void *arg)
 	return NULL;
 }
 
-/* Does this thread of ours sleep in a system call? */
+/* Does this thread of the process sleep? */
 static bool thread_sleeps(int tid)
 {
 	char path[64], stat[256] = {}, *state;
@@ -786,7 +795,7 @@ static bool thread_sleeps(int tid)
 	return state && state[2] == 'S';
 }
 
-/* Holds device @name of @ns until hold_end() */
+/* Hold a reference to device @name in @ns until hold_end() */
 static bool hold_start(struct holder *h, const struct nl_ns *ns, const char *name)
 {
 	struct sigaction action = { .sa_handler = ignore_signal };
@@ -842,7 +851,7 @@ static void *delete_thread(void *arg)
 	return NULL;
 }
 
-/* Deletes device @name of @ns, which takes until nothing holds it or its peer */
+/* Delete device @name in @ns. That takes until nothing refers to it or its peer */
 static bool delete_start(struct deleter *d, const struct nl_ns *ns, const char *name)
 {
 	int here = nl_enter(ns), err;
@@ -867,11 +876,12 @@ static void delete_end(struct deleter *d)
 	nl_ns_close(&d->ns);
 }
 
-#define REBROADCASTS 3		/* of NETDEV_UNREGISTER, once a second each */
+#define REBROADCASTS 3		/* of NETDEV_UNREGISTER, one per second */
 
-/* The peer of a device that is deleted is held, and the namespace it is in is
- * destroyed meanwhile. The wait for it calls the notifiers again and again, which
- * find nothing in that namespace any more.
+/* A veth device is deleted while its peer is referenced, and the peer's
+ * namespace is destroyed meanwhile. Waiting for the references, the kernel
+ * repeats NETDEV_UNREGISTER, and notifiers must not look up the device in the
+ * dead namespace.
  */
 static void held_netns_gone(struct iters *t)
 {
@@ -880,7 +890,7 @@ static void held_netns_gone(struct iters *t)
 	struct nl_ns ns;
 	int watched;
 
-	/* The kernel would crash. */
+	/* Unpatched kernels would crash. */
 	if (needs_kfuncs(t) || !ASSERT_OK(nl_ns_new(&ns), "namespace"))
 		return;
 	ASSERT_OK(nl_veth_new(&t->ns[0], "v0", &t->ns[1], "v1"), "veth");
@@ -899,9 +909,9 @@ static void held_netns_gone(struct iters *t)
 	ASSERT_GT(new_dummy(&t->ns[0], "after"), 0, "one more device");
 }
 
-/* ---- I2: churn ---------------------------------------------------------------- */
+/* ---- churn -------------------------------------------------------------------- */
 
-#define CHURN_STEPS 40		/* of each thread, at least */
+#define CHURN_STEPS 40		/* minimum for each thread */
 
 struct churn {
 	struct iters *t;
@@ -930,7 +940,7 @@ static void churn_netns(struct iters *t, int i)
 	nl_ns_close(&ns);
 }
 
-/* d0.0 goes around, and is called otherwise each time */
+/* d0.0 moves around the namespaces, and is renamed each time */
 static void churn_move(struct iters *t, int i)
 {
 	char from[IFNAMSIZ], to[IFNAMSIZ];
@@ -989,7 +999,7 @@ static void churn(struct iters *t)
 	};
 	__u32 survivor[NSES * DEVS];
 	int i, j, n, walks = 0, busy;
-	/* A socket for each thread */
+	/* Each thread needs netlink sockets of its own */
 	struct iters own[ARRAY_SIZE(c)];
 
 	n = walk_prog(t->skel->progs.seq_netdev, 4096);
@@ -1039,12 +1049,12 @@ static void churn(struct iters *t)
 	printf("%d walks, steps %d %d %d\n", walks, c[0].steps, c[1].steps, c[2].steps);
 }
 
-/* ---- I4: what the verifier refuses --------------------------------------------- */
+/* ---- what the verifier rejects ------------------------------------------------- */
 
 static const struct {
 	const char *prog;
 	const char *why;
-	bool no_perfmon;	/* without what CAP_SYS_ADMIN and CAP_PERFMON allow */
+	bool no_perfmon;	/* load without CAP_SYS_ADMIN and CAP_PERFMON */
 } refused[] = {
 	{ "netns_without_rcu", "requires RCU critical section protection" },
 	{ "netdev_without_rcu", "requires RCU critical section protection" },
@@ -1140,7 +1150,7 @@ static void refuses(const void *elf, size_t size, int i)
 		return;
 	verifier_refuses(elf, size, refused[i].prog, refused[i].why);
 	if (refused[i].no_perfmon)
-		ASSERT_OK(cap_enable_effective(old, NULL), "take them back");
+		ASSERT_OK(cap_enable_effective(old, NULL), "restore capabilities");
 }
 
 void test_netdev_iter(void)

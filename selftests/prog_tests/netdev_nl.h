@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The little of rtnetlink that tests of network devices need where there is no
- * ip and no tc. Errors are negative error numbers.
+/* Helpers for rtnetlink, as the tests of network devices also run where there
+ * is no ip and no tc. They return negative error numbers.
  */
 #ifndef __NETDEV_NL_H
 #define __NETDEV_NL_H
@@ -82,7 +82,7 @@ static inline void nl_start(struct nl_req *r, int type, int flags, const void *h
 	nl_put(r, header, len);
 }
 
-/* Calls @msg for each message of the answer */
+/* Send a request, and call @msg for each message of the reply */
 static inline int nl_talk(int fd, struct nl_req *r,
 			  void (*msg)(struct nlmsghdr *h, void *arg), void *arg)
 {
@@ -90,7 +90,7 @@ static inline int nl_talk(int fd, struct nl_req *r,
 	struct nlmsghdr *h;
 	int n;
 
-	/* The bits mean something else where something is made. */
+	/* NLM_F_DUMP has other meanings in NEW requests. */
 	if ((r->h.nlmsg_flags & NLM_F_DUMP) != NLM_F_DUMP)
 		r->h.nlmsg_flags |= NLM_F_ACK;
 	if (send(fd, r, r->h.nlmsg_len, 0) < 0)
@@ -138,7 +138,7 @@ static inline void nl_leave(int here)
 	close(here);
 }
 
-/* The namespace this thread is in */
+/* The namespace of this thread */
 static inline int nl_ns_here(struct nl_ns *ns)
 {
 	socklen_t len = sizeof(ns->cookie);
@@ -171,7 +171,7 @@ static inline void nl_ns_close(struct nl_ns *ns)
 
 /* ---- devices -------------------------------------------------------------- */
 
-/* A request to make a link, of which more can be said until nl_talk() */
+/* Begin a request for a new link; attributes can be added until nl_talk() */
 static inline void nl_link_start(struct nl_req *r, const char *name)
 {
 	struct ifinfomsg ifi = {};
@@ -234,7 +234,7 @@ static inline void nl_link_keep_index(struct nlmsghdr *h, void *arg)
 	*(int *)arg = ((struct ifinfomsg *)NLMSG_DATA(h))->ifi_index;
 }
 
-/* Its ifindex */
+/* Return: the ifindex of the device, or an error */
 static inline int nl_link_index(const struct nl_ns *ns, const char *name)
 {
 	struct ifinfomsg ifi = {};
@@ -268,7 +268,7 @@ static inline int nl_link_move(const struct nl_ns *ns, int ifindex, const struct
 	return nl_link_change(ns, ifindex, IFLA_NET_NS_FD, &to->fd, sizeof(to->fd));
 }
 
-/* The same, and it gets the index @new there */
+/* The same, and the device gets ifindex @new there */
 static inline int nl_link_move_to(const struct nl_ns *ns, int ifindex, const struct nl_ns *to,
 				  __u32 new)
 {

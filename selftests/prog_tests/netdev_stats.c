@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Statistics of devices and qdiscs in a BPF iterator: those that rtnetlink tells
- * ip and tc, each field of them.
+/* Statistics of devices and qdiscs in BPF iterators: each field must be equal
+ * to what rtnetlink reports to ip and tc.
  */
 #include <assert.h>
 #include <linux/gen_stats.h>
@@ -16,8 +16,8 @@
 #include "netdevs.skel.h"
 #include "test_netdev_iter.skel.h"
 
-#define TRIES 100		/* to find a device at rest */
-#define FRAMES 40		/* more than a queue takes */
+#define TRIES 100		/* attempts to read unchanging statistics */
+#define FRAMES 40		/* more than fit into a queue */
 #define QUEUES 2
 
 struct stats {
@@ -26,7 +26,7 @@ struct stats {
 	int tap[QUEUES];
 };
 
-/* ---- what rtnetlink says ---------------------------------------------------- */
+/* ---- what rtnetlink reports ---------------------------------------------------- */
 
 struct told {
 	int ifindex;
@@ -105,7 +105,7 @@ static bool ask(const struct nl_ns *ns, struct told *t)
 	return ASSERT_OK(nl_talk(ns->nl, &r, keep_qdisc, t), "RTM_GETQDISC");
 }
 
-/* ---- what BPF says ----------------------------------------------------------- */
+/* ---- what BPF reports ----------------------------------------------------------- */
 
 static bool pull(struct stats *s, const struct nl_ns *ns, int ifindex,
 		 struct netdev_stats_seen *seen)
@@ -190,8 +190,8 @@ static void compare_qdiscs(const struct netdev_stats_seen *bpf, const struct tol
 	}
 }
 
-/* Both, of a device whose statistics stand still meanwhile. Returns those that
- * rtnetlink told.
+/* Compare both, for a device whose statistics do not change meanwhile. Return:
+ * those of rtnetlink
  */
 static const struct told *compare(struct stats *s, const struct nl_ns *ns, int ifindex)
 {
@@ -210,14 +210,14 @@ static const struct told *compare(struct stats *s, const struct nl_ns *ns, int i
 		compare_qdiscs(&seen, &after);
 		return &after;
 	}
-	ASSERT_FAIL("never at rest");
+	ASSERT_FAIL("statistics keep changing");
 	return NULL;
 }
 
 /* ---- traffic -------------------------------------------------------------------- */
 
-/* @count frames of @len bytes out of a device. Some may be dropped, which makes
- * sendto() fail.
+/* Send @count frames of @len bytes on a device. Some may be dropped, then
+ * sendto() fails.
  */
 static void send_frames(const struct nl_ns *ns, int ifindex, int count, int len)
 {
@@ -228,8 +228,8 @@ static void send_frames(const struct nl_ns *ns, int ifindex, int count, int len)
 	close(fd);
 }
 
-/* The carrier of a device is known at once, but used only when a worker has seen
- * it. Whoever asks for one device waits for that.
+/* The carrier of a device is used only after a worker has processed its change.
+ * A request for this device waits for that.
  */
 static void settle(const struct nl_ns *ns, const char *name)
 {
@@ -249,7 +249,7 @@ static int mtu(const struct nl_ns *ns, int ifindex, __u32 mtu)
 	return nl_link_change(ns, ifindex, IFLA_MTU, &mtu, sizeof(mtu));
 }
 
-/* Less noise */
+/* No packets of the kernel's own */
 static void no_ipv6(const struct nl_ns *ns)
 {
 	int here = nl_enter(ns);
@@ -259,7 +259,7 @@ static void no_ipv6(const struct nl_ns *ns)
 	nl_leave(here);
 }
 
-/* From one namespace to the other */
+/* A veth pair between the two namespaces */
 static void make_veth(struct stats *s, int *a, int *b)
 {
 	ASSERT_OK(nl_veth_new(&s->a, "va", &s->b, "vb"), "veth");
@@ -270,8 +270,8 @@ static void make_veth(struct stats *s, int *a, int *b)
 
 /* ---- devices --------------------------------------------------------------------- */
 
-/* Nobody wants what comes in, and a peer with a small MTU takes nothing big: both
- * count that as dropped.
+/* Frames without a handler, and frames larger than the MTU of the peer, count
+ * as dropped.
  */
 static void veth(struct stats *s)
 {
@@ -324,7 +324,9 @@ static void loopback(struct stats *s)
 	}
 }
 
-/* It floods what comes in by a port to itself, and from itself to the port. */
+/* The bridge passes frames from its port up to itself, and floods its own
+ * frames to the port.
+ */
 static void bridge(struct stats *s)
 {
 	const struct told *t;
@@ -362,7 +364,7 @@ static void vlan(struct stats *s)
 	va = up(&s->a, "vlan");
 	vb = up(&s->b, "vlan");
 	send_frames(&s->a, va, 6, FRAME_LEN);
-	/* There, below it is nothing that takes what is sent */
+	/* The lower device drops frames that are too large for its peer */
 	ASSERT_OK(mtu(&s->b, b, FRAME_LEN / 2), "mtu");
 	send_frames(&s->a, va, 2, FRAME_LEN);
 	t = compare(s, &s->a, va);
@@ -374,8 +376,8 @@ static void vlan(struct stats *s)
 	compare(s, &s->a, a);
 }
 
-/* A tun or tap device with @queues transmit queues, of which each stops after
- * RING frames: nobody reads them.
+/* A tun or tap device with @queues transmit queues, each of which stops after
+ * RING frames, as nobody reads them.
  */
 static int make_tap(struct stats *s, int flags, int queues)
 {
@@ -409,7 +411,9 @@ static void close_tap(struct stats *s)
 			close(s->tap[i]);
 }
 
-/* IPv4 packets come in with a gso_type in their struct virtio_net_hdr that is none. */
+/* IPv4 packets with an invalid gso_type in struct virtio_net_hdr are written to
+ * the tun device.
+ */
 static void multi_queue(struct stats *s)
 {
 	char bad[100] = { [1] = 0x08, [10] = 0x45 };
@@ -427,7 +431,7 @@ static void multi_queue(struct stats *s)
 	close_tap(s);
 }
 
-/* Many in one read, each with its own */
+/* Several devices in one read, each with its own statistics */
 static void many(struct stats *s)
 {
 	size_t len = offsetof(struct netdev_stats_seen, qdiscs);
@@ -463,7 +467,8 @@ static void many(struct stats *s)
 }
 
 /* The example of Documentation/bpf/netdev_iter.rst, for two devices in two
- * namespaces, read byte by byte: that it is asked again shows nothing twice.
+ * namespaces. It is read byte by byte: no line must be repeated because of
+ * that.
  */
 static void expect_dropped(struct stats *s, int a, int b)
 {
@@ -511,7 +516,7 @@ static void dropped(struct stats *s)
 
 /* ---- qdiscs ------------------------------------------------------------------------ */
 
-/* The queue is full, and what came after that was dropped. */
+/* The queue is full, and further frames were dropped. */
 static void check_full(const struct told *t, const char *kind)
 {
 	int i;
@@ -551,7 +556,7 @@ static void fq_codel(struct stats *s)
 	one_queue(s, "fq_codel");
 }
 
-/* Its queue is below it. */
+/* tbf has a child qdisc with the queue. */
 static void tbf(struct stats *s)
 {
 	const struct told *t;
@@ -567,8 +572,8 @@ static void tbf(struct stats *s)
 		ASSERT_GT(t->qdisc[0].stats.overlimits, 0, "overlimits");
 }
 
-/* It has no queue of its own, and tells the sum of those below it, which may
- * count by CPU or not.
+/* mq has no queue of its own, and reports the sum of its children, whether they
+ * count per CPU or not.
  */
 static void mq_sum(struct stats *s)
 {
@@ -605,7 +610,9 @@ static bool pull_once(struct bpf_program *prog, const struct nl_ns *ns, int ifin
 	return ASSERT_EQ(n, 0, "read");
 }
 
-/* What a program has no room for is left out, and the rest of its room is cleared. */
+/* Statistics are cut off at the size of the program's buffer; a larger buffer
+ * is cleared.
+ */
 static void sizes(struct stats *s)
 {
 	struct sizes_seen *seen = &s->skel->bss->sizes;
@@ -623,22 +630,22 @@ static void sizes(struct stats *s)
 	ASSERT_EQ(seen->link_short[1], 3, "sent");
 	ASSERT_EQ(seen->link_long[1], 3, "sent");
 	ASSERT_EQ(seen->link_long[3], 3 * FRAME_LEN, "bytes sent");
-	ASSERT_EQ(seen->link_err, -EINVAL, "half a field");
+	ASSERT_EQ(seen->link_err, -EINVAL, "size within a field");
 	ASSERT_EQ(seen->qdisc_short[0], 3 * FRAME_LEN, "bytes");
 	ASSERT_EQ(seen->qdisc_short[1], 3, "packets");
 	ASSERT_EQ(seen->qdisc_long[1], 3, "packets");
-	ASSERT_EQ(seen->qdisc_err, -EINVAL, "half a field");
+	ASSERT_EQ(seen->qdisc_err, -EINVAL, "size within a field");
 	for (i = LONG_STATS / 2; i < LONG_STATS; i++)
 		if (!ASSERT_EQ(seen->link_long[i], 0, "cleared") ||
 		    !ASSERT_EQ(seen->qdisc_long[i], 0, "cleared"))
 			break;
 }
 
-/* Of how many sets of counters bpf_qdisc_get_stats() makes one sum */
+/* The most sets of counters that bpf_qdisc_get_stats() adds up */
 #define QDISC_STATS_MAX 2048
 
-/* One more, by queues alone. A sum in as many calls as there are queues is that of
- * tc.
+/* mq with one queue more than that: one call for all of them fails. The program
+ * adds up the queues with a call for each.
  */
 static void mq_many(struct stats *s)
 {
@@ -659,13 +666,13 @@ static void mq_many(struct stats *s)
 	send_frames(&s->a, ifindex, 7, FRAME_LEN);
 	if (!pull_once(s->skel->progs.seq_netdev_mq, &s->a, ifindex))
 		return;
-	ASSERT_EQ(s->skel->bss->mq_err, -E2BIG, "at once");
+	ASSERT_EQ(s->skel->bss->mq_err, -E2BIG, "one call for all");
 	ASSERT_EQ(s->skel->bss->mq_children, queues, "queues");
 	ASSERT_EQ(s->skel->bss->mq_packets, 7, "packets");
 }
 
-/* Readers and grafts at the same time: qdiscs that count per CPU lose that below a
- * classful one.
+/* Statistics are read while qdiscs are grafted: below a classful qdisc, one
+ * that counts per CPU stops doing so.
  */
 #define GRAFTS 30
 
@@ -704,12 +711,13 @@ static void grafts(struct stats *s)
 		reads++;
 	}
 	ASSERT_OK(g.err, "graft");
-	printf("%d reads, %d changes\n", reads, GRAFTS);
+	printf("%d reads during %d grafts\n", reads, GRAFTS);
 	compare(s, &s->b, g.ifindex);
 }
 
-/* While a root is grafted, the new one is in its place already, but the transmit
- * queues have still the one before, which must not be counted once for each.
+/* While a root qdisc is grafted, the device has the new one already, but the
+ * transmit queues still have the old one, which must not be counted once per
+ * queue.
  */
 static void graft(struct stats *s)
 {
@@ -741,7 +749,7 @@ out:
 	close_tap(s);
 }
 
-/* ---- the programs of the tool netdevs ------------------------------------------------ */
+/* ---- the programs of netdevs ------------------------------------------------ */
 
 static __u32 sum(const __u32 *counts)
 {
@@ -758,9 +766,10 @@ static const struct netdevs_row *tool_row(struct netdevs *skel, int n)
 	return &skel->bss->rows[skel->bss->order[n]];
 }
 
-/* Two devices in this namespace that have dropped something, one more than the
- * other, and those that have not are left out. Of each packet it is known how many
- * were in its queue, and of those that left it, how long they were there.
+/* Two devices of this namespace have dropped frames, one more than the other.
+ * Devices without drops are left out. The histograms have, for each packet, how
+ * many were in the queue before it, and for each packet that left the queue,
+ * how long it was there.
  */
 static void tool(struct stats *s)
 {
@@ -793,10 +802,10 @@ static void tool(struct stats *s)
 		ASSERT_STREQ(tool_row(skel, 0)->name, "dum", "most");
 		ASSERT_STREQ(tool_row(skel, 0)->qdisc, "tbf", "its qdisc");
 		ASSERT_EQ(tool_row(skel, 0)->qlen, RING, "in the queue");
-		ASSERT_EQ(sum(tool_row(skel, 0)->usecs), BURST, "left it");
-		ASSERT_EQ(sum(tool_row(skel, 0)->occupancy), RING + BURST, "came to it");
-		ASSERT_EQ(tool_row(skel, 0)->occupancy[0], BURST + 1, "came first");
-		ASSERT_EQ(tool_row(skel, 0)->occupancy[1], 1, "came second");
+		ASSERT_EQ(sum(tool_row(skel, 0)->usecs), BURST, "dequeued");
+		ASSERT_EQ(sum(tool_row(skel, 0)->occupancy), RING + BURST, "enqueued");
+		ASSERT_EQ(tool_row(skel, 0)->occupancy[0], BURST + 1, "none before");
+		ASSERT_EQ(tool_row(skel, 0)->occupancy[1], 1, "one before");
 		ASSERT_STREQ(tool_row(skel, 1)->name, "va", "less");
 		ASSERT_EQ(tool_row(skel, 1)->drops, 7, "drops");
 	}

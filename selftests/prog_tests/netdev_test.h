@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the tests of iterators of network devices share */
+/* Shared by the tests of iterators of network devices */
 #ifndef __NETDEV_TEST_H
 #define __NETDEV_TEST_H
 
@@ -11,9 +11,9 @@
 #include "netdev_nl.h"
 
 #define FRAME_LEN 1000
-#define RING 4			/* frames a queue takes */
-#define BURST 2			/* frames a tbf lets go at once */
-#define UNKNOWN_PROTO 0x88b5	/* for local experiments: no handler takes it */
+#define RING 4			/* frames that fit into a queue */
+#define BURST 2			/* frames in a burst of tbf */
+#define UNKNOWN_PROTO 0x88b5	/* reserved for experiments, has no handler */
 
 static inline bool kernel_lacks_targets(void)
 {
@@ -24,7 +24,7 @@ static inline bool kernel_lacks_targets(void)
 	return true;
 }
 
-/* Those of the series for 7.2 and 6.12 take other arguments. */
+/* The kfuncs of the series for 7.2 and 6.12 have other arguments. */
 static inline bool kernel_has_kfuncs(void)
 {
 	return libbpf_find_vmlinux_btf_id("bpf_dev_net", BPF_TRACE_FENTRY) > 0;
@@ -61,7 +61,7 @@ static inline int packet_socket(const struct nl_ns *ns)
 	return fd;
 }
 
-/* A frame of @len bytes out of a device. Returns what sendto() does. */
+/* Send a frame of @len bytes on a device. Return: the result of sendto() */
 static inline int send_frame(int fd, int ifindex, int len, int flags)
 {
 	struct sockaddr_ll to = {
@@ -76,8 +76,8 @@ static inline int send_frame(int fd, int ifindex, int len, int flags)
 	return sendto(fd, frame, len, flags, (void *)&to, sizeof(to));
 }
 
-/* Makes @kind the qdisc below @parent, with a limit of RING frames. tbf lets BURST go,
- * and then a byte a second.
+/* Make @kind the child qdisc of @parent, with a limit of RING frames. tbf sends
+ * BURST frames, and then a byte per second.
  */
 static inline int qdisc_new(const struct nl_ns *ns, int ifindex, __u32 parent, __u32 handle,
 			    const char *kind)

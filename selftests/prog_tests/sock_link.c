@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Links that attach programs straight to a socket: what can be attached where,
- * how long it lasts, and who inherits it. What is received then is in
- * sockmap_recv.
+/* Links that attach programs directly to a socket: which programs can be
+ * attached to which sockets, how long they stay attached, and which connections
+ * inherit them. sockmap_recv tests what such sockets receive.
  */
 #include <error.h>
 #include <poll.h>
 #include <sched.h>
+#include <linux/inet_diag.h>
 #include <linux/mount.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 #include <linux/userfaultfd.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
@@ -33,6 +37,10 @@
 
 #define WAIT_SEC 5
 
+/* INET_DIAG_BPF_PROGS and what is in it: <linux/inet_diag.h> of the build machine is older. */
+#define DIAG_BPF_PROGS 23
+enum { DIAG_BPF_PROG_ATTACH_TYPE = 2, DIAG_BPF_PROG_ID, DIAG_BPF_PROG_LINK_ID };
+
 static struct test_sock_link *skel;
 static const char zeros[32];
 
@@ -58,7 +66,7 @@ static struct bpf_link *attach(struct bpf_program *prog, int fd, __u32 flags)
 	return link;
 }
 
-/* A verdict with the parser of the records here */
+/* Attach the verdict @prog together with the parser for the records of these tests */
 static struct bpf_link *attach_pair(struct bpf_program *prog, int fd, __u32 flags)
 {
 	struct bpf_link *link = try_attach_pair(skel->progs.prog_parser, prog, fd, flags);
@@ -67,7 +75,7 @@ static struct bpf_link *attach_pair(struct bpf_program *prog, int fd, __u32 flag
 	return link;
 }
 
-/* The error they are refused with, 0 if not */
+/* Return: the error with which attaching both is refused, 0 if it is not */
 static int pair_refused(struct bpf_program *parser, struct bpf_program *prog, int fd,
 			__u32 flags)
 {
@@ -83,7 +91,7 @@ static int refused(struct bpf_program *prog, int fd, __u32 flags)
 	return pair_refused(NULL, prog, fd, flags);
 }
 
-/* New programs for a link that has two; those of @parser NULL stays */
+/* Update a link that has two programs. If @parser is NULL, the parser stays. */
 static int update_pair(struct bpf_link *link, struct bpf_program *parser,
 		       struct bpf_program *prog)
 {
@@ -98,7 +106,7 @@ struct listener {
 	int fd;
 };
 
-/* A record of @len bytes, as sockmap_records.h has it */
+/* Send a record of @len bytes in the format of sockmap_records.h */
 static bool send_record(int fd, char action, int len)
 {
 	__u8 rec[256] = { len >> 8, len, action };
@@ -115,7 +123,9 @@ static void wait_judged(__u64 bytes)
 	ASSERT_EQ(skel->bss->judged_bytes, bytes, "judged bytes");
 }
 
-/* The programs have seen so many bytes in all, and the socket reads @len. */
+/* The programs have run on @judged_bytes in total, and the application reads
+ * @len bytes.
+ */
 static void check(int fd, __u64 judged_bytes, int len)
 {
 	char buf[1024];
@@ -151,7 +161,7 @@ static void close_pair(int sk, int peer)
 		close(peer);
 }
 
-/* Attached, a verdict judges; what was there before, too. Detached, it does not. */
+/* An attached verdict runs, also on data received before; a detached one does not. */
 static void attach_detach(void)
 {
 	struct bpf_link *link;
@@ -171,7 +181,7 @@ static void attach_detach(void)
 	send_record(peer, 'P', 40);
 	check(sk, 40, 40);
 	ASSERT_OK(bpf_link__detach(link), "detach");
-	/* Its socket is still open. */
+	/* The socket is still open. */
 	ASSERT_NEQ(link_info(link).sock.sock_cookie, 0, "cookie");
 	send_record(peer, 'P', 50);
 	check(sk, 0, 50);
@@ -180,7 +190,9 @@ out:
 	close_pair(sk, peer);
 }
 
-/* A parser comes with its verdict: not a byte is judged without it. */
+/* A parser is attached in one step with its verdict: no byte is passed without
+ * the parser.
+ */
 static void parser(void)
 {
 	struct bpf_link *link = NULL;
@@ -198,7 +210,7 @@ static void parser(void)
 		ASSERT_EQ(refused(skel->progs.prog_judge, sk, 0), -EBUSY, "another");
 		ASSERT_EQ(pair_refused(skel->progs.prog_parser, skel->progs.prog_judge, sk, 0),
 			  -EBUSY, "another pair");
-		/* and both go at once */
+		/* detaching removes both in one step */
 		ASSERT_EQ(send(peer, "\0\36P", 3, 0), 3, "half a record");
 		bpf_link__destroy(link);
 		link = NULL;
@@ -209,7 +221,7 @@ out:
 	close_pair(sk, peer);
 }
 
-/* What the parser may be, and with what */
+/* Which parsers are refused, and with which verdicts */
 static void parser_refused(void)
 {
 	struct bpf_program *parser = skel->progs.prog_parser;
@@ -239,7 +251,7 @@ out:
 	close_pair(sk, peer);
 }
 
-/* An update counts from the next record on. */
+/* An update takes effect with the next record. */
 static void update(void)
 {
 	struct bpf_link *link = NULL;
@@ -256,7 +268,7 @@ static void update(void)
 	send_record(peer, 'D', 50);
 	check(sk, 50, 50);
 
-	/* A record begun is as long as the old parser said. */
+	/* The old parser has determined the length of this record. */
 	ASSERT_EQ(send(peer, "\0\36Pxxxxxxx", 10, 0), 10, "ten of 30 bytes");
 	check(sk, 0, 0);
 	ASSERT_OK(update_pair(link, skel->progs.prog_parser_ten, skel->progs.prog_judge),
@@ -268,7 +280,7 @@ static void update(void)
 	check(sk, 20, 10);
 	ASSERT_EQ(skel->bss->judged, 6, "records");
 
-	/* One whose length the old one could not tell is the new one's. */
+	/* The new parser runs on a record of which the old one did not know the length. */
 	ASSERT_OK(update_pair(link, skel->progs.prog_parser, skel->progs.prog_pass), "a header");
 	ASSERT_EQ(send(peer, "\0", 1, 0), 1, "half a header");
 	check(sk, 0, 0);
@@ -310,7 +322,7 @@ static void update_refused(void)
 	ASSERT_EQ(bpf_link_update(bpf_link__fd(pair), pass, &replace), -EBADF, "no parser");
 	replace.new_parser_fd = 0;
 	ASSERT_OK(bpf_link_update(fd, pass, &replace), "right old program");
-	/* and nothing else has come of it */
+	/* the refused updates changed nothing */
 	send_record(peer, 'P', 30);
 	send_record(peer, 'P', 40);
 	check(sk, 70, 0);
@@ -326,7 +338,7 @@ out:
 	close_pair(sk, peer);
 }
 
-/* Links of other kinds have no parser. */
+/* Links of other types have no parser. */
 static void update_others(void)
 {
 	int cg = test__join_cgroup("/sock_link");
@@ -356,7 +368,7 @@ static void fdinfo_has(struct bpf_link *link, const char *what)
 	close(fd);
 }
 
-/* The link says which socket it is on, and that it is on none. */
+/* The link reports the socket it is on, or that it is on none. */
 static void info(void)
 {
 	struct bpf_link_info info;
@@ -398,7 +410,7 @@ out:
 	close_pair(sk, peer);
 }
 
-/* In what bpftool printed last */
+/* The last output of bpftool */
 static char bpftool_said[4096];
 
 static void has_said(const char *fmt, ...)
@@ -468,7 +480,9 @@ out:
 		close(server);
 }
 
-/* The link does not keep the socket open: the peer sees the end of file. */
+/* The link does not keep the socket open: after close(), the peer gets the end
+ * of file.
+ */
 static void close_socket(void)
 {
 	struct bpf_link *link = NULL;
@@ -489,7 +503,7 @@ out:
 
 enum way { LINK, MAP };
 
-/* One program a slot, whichever way it comes */
+/* One program per slot, whether it is attached by a link or by a map */
 static const struct {
 	const char *prog[2];
 	int err;
@@ -521,7 +535,7 @@ static int put_on(struct attached *a, const char *name, int fd, enum way way, in
 		a->link = try_attach(prog, fd, 0);
 		return a->link ? 0 : -errno;
 	}
-	/* There have not always been links of maps. */
+	/* Older kernels have no sockmap links. */
 	a->map_link = bpf_program__attach_sockmap(prog, map);
 	if (!a->map_link &&
 	    !ASSERT_OK(bpf_prog_attach(bpf_program__fd(prog), map,
@@ -564,15 +578,15 @@ static void slot_taken(void)
 			take_off(&first);
 		}
 	}
-	/* and all is as it was */
+	/* all programs are detached */
 	send_record(peer, 'P', 30);
 	check(sk, 0, 30);
 out:
 	close_pair(sk, peer);
 }
 
-/* A map without programs may hold the socket; it takes none along when it goes,
- * and neither does the link.
+/* The socket may also be in a map without programs. Neither its removal from
+ * the map nor the end of a link detaches programs of the other.
  */
 static void beside_map(void)
 {
@@ -607,7 +621,7 @@ out:
 	close_pair(sk, peer);
 }
 
-/* What a program has corked is sent before what comes after it. */
+/* Corked data is sent before data that is sent after the program was detached. */
 static void msg_cork(void)
 {
 	struct bpf_link *rx = NULL, *link = NULL;
@@ -631,7 +645,7 @@ out:
 	close_pair(sk, peer);
 }
 
-/* A msg verdict: drop, update, detach */
+/* A sk_msg verdict: drop, update, detach */
 static void msg(void)
 {
 	struct bpf_link *link = NULL;
@@ -650,7 +664,7 @@ static void msg(void)
 	ASSERT_EQ(send(sk, "abc", 3, 0), 3, "send");
 	ASSERT_EQ(skel->bss->sent, 2, "messages judged");
 	check(peer, 0, 6);
-	/* receiving was never judged */
+	/* no program runs on what the socket receives */
 	send_record(peer, 'P', 30);
 	check(sk, 0, 30);
 out:
@@ -665,7 +679,7 @@ static bool wait_closed(int fd)
 	return ASSERT_EQ(poll(&pfd, 1, WAIT_SEC * 1000), 1, "POLLRDHUP");
 }
 
-/* A connection that one of both has closed for its own part still has the other. */
+/* Programs can be attached to a connection that one end has shut down for sending. */
 static void half_closed(void)
 {
 	struct bpf_link *link = NULL;
@@ -707,7 +721,9 @@ static int size_of(const struct btf *btf, const char *name)
 	return ASSERT_GT(id, 0, name) ? btf__resolve_size(btf, id) : -1;
 }
 
-/* A byte more, and each socket with a program takes 1024. Debug kernels have larger locks. */
+/* sk_psock fits into the slab of 512 bytes; a larger one would take 1024. Debug
+ * kernels have larger locks.
+ */
 static void psock_size(void)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
@@ -740,7 +756,7 @@ static int connected(void)
 {
 	int sk, peer;
 
-	/* its FIN would be seen */
+	/* keep the peer open, as its FIN would be received */
 	if (!tcp_pair(&sk, &peer))
 		return -1;
 	dup2(peer, 1000);
@@ -838,7 +854,7 @@ static const struct {
 	{ "UDP, inherit",	udp,		"prog_pass",	-EINVAL, BPF_F_SOCK_INHERIT },
 };
 
-/* What there is for links of other kinds */
+/* expected_revision is an attribute of other link types */
 static int create_with_revision(struct bpf_program *prog, int fd)
 {
 	union bpf_attr attr = {};
@@ -877,8 +893,9 @@ static void refusals_of_all(void)
 	close(1000);
 }
 
-/* As who may add a socket to a map: who has the program and the socket may. Who
- * has no capability gets no program.
+/* The same permissions as for adding a socket to a map: without capabilities, a
+ * process cannot load a program, but can attach one that it has an fd of to a
+ * socket that it has an fd of.
  */
 static void privileges(void)
 {
@@ -901,7 +918,7 @@ static void privileges(void)
 		_exit(bits);
 	}
 	ASSERT_EQ(waitpid(pid, &status, 0), pid, "waitpid");
-	ASSERT_EQ(WEXITSTATUS(status), 7, "load refused, map and link as one");
+	ASSERT_EQ(WEXITSTATUS(status), 7, "load refused, map and link allowed");
 	link = attach(skel->progs.prog_drop, sk, 0);
 out:
 	bpf_link__destroy(link);
@@ -909,7 +926,7 @@ out:
 	close_pair(sk, peer);
 }
 
-/* A verdict that drops, or a msg verdict; with a token, or 0 */
+/* Load a verdict that drops, or a sk_msg verdict. @token: a BPF token, or 0 */
 static int load_by(int token, enum bpf_prog_type type, enum bpf_attach_type attach_type)
 {
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = attach_type);
@@ -925,7 +942,7 @@ static int load_verdict(int token)
 	return load_by(token, BPF_PROG_TYPE_SK_SKB, BPF_SK_SKB_STREAM_VERDICT);
 }
 
-/* Tell the number of a file, and wait until the other side has done with it. */
+/* Send an fd number, and wait until the other side is done with it. */
 static bool tell(int sock, int fd)
 {
 	char done;
@@ -933,7 +950,7 @@ static bool tell(int sock, int fd)
 	return write(sock, &fd, sizeof(fd)) == sizeof(fd) && read(sock, &done, 1) == 1;
 }
 
-/* A file of @pid that it tells the number of, or -1 */
+/* Receive an fd number of @pid. Return: a copy of that fd, or -1 */
 static int get_told(int sock, int pid)
 {
 	int pidfd = syscall(__NR_pidfd_open, pid, 0), fd = -1;
@@ -952,7 +969,7 @@ static bool delegate(int fs, const char *what, __u64 mask)
 	return ASSERT_OK(syscall(__NR_fsconfig, fs, FSCONFIG_SET_STRING, what, value, 0), what);
 }
 
-/* In a user namespace of its own, whose bpffs the other side has made */
+/* Create a token in a new user namespace, from a bpffs that the other side sets up */
 static int token_of_own(int sock)
 {
 	int fs, mnt, dir;
@@ -967,7 +984,7 @@ static int token_of_own(int sock)
 	return bpf_token_create(dir, NULL);
 }
 
-/* Verdicts may be loaded there, and nothing else. */
+/* Allow to load verdicts, and nothing else. */
 static bool delegate_verdicts(int fs)
 {
 	return delegate(fs, "delegate_cmds", 1ULL << BPF_PROG_LOAD) &&
@@ -976,7 +993,7 @@ static bool delegate_verdicts(int fs)
 	       ASSERT_OK(syscall(__NR_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "bpffs");
 }
 
-/* The token that @pid makes, with what it is allowed */
+/* Set up the bpffs of @pid. Return: the token that @pid creates from it */
 static int token_for(int sock, int pid)
 {
 	int fs = get_told(sock, pid), token = -1;
@@ -989,7 +1006,7 @@ static int token_for(int sock, int pid)
 	return token;
 }
 
-/* With the token of its namespace, it may load and so attach. */
+/* With a token of its user namespace, a process may load and attach a verdict. */
 static int with_own_token(int sock, int sk, int peer)
 {
 	int prog, bits = 0, token = token_of_own(sock);
@@ -1022,7 +1039,9 @@ static int exit_status(int pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* Who has no capability but in a user namespace needs a token of that namespace. */
+/* A process with capabilities only in a user namespace needs a token of that
+ * namespace.
+ */
 static void tokens(void)
 {
 	int sk, peer, pid, token = -1, sock[2] = { -1, -1 };
@@ -1081,7 +1100,7 @@ out:
 	close_pair(sk, peer);
 }
 
-/* Sockets other than TCP, as in a map */
+/* Sockets other than TCP, as with a sockmap */
 static void other_kinds(void)
 {
 	one_kind(AF_INET, SOCK_DGRAM);
@@ -1090,13 +1109,13 @@ static void other_kinds(void)
 	one_kind(AF_UNIX, SOCK_STREAM);
 }
 
-/* Which sockmap has not always known */
+/* Older kernels have no vsock in sockmap */
 static void vsock(void)
 {
 	one_kind(AF_VSOCK, SOCK_STREAM);
 }
 
-/* Datagrams that nobody reads are lost when the receive buffer is full. */
+/* Datagrams that do not fit into the receive buffer are dropped. */
 static void udp_memory(void)
 {
 	int i, sk = -1, peer = -1, got = 0, size = 10000;
@@ -1148,7 +1167,7 @@ static void unlisten(struct listener *l)
 		close(l->fd);
 }
 
-/* Of what is sent before accept(), and after */
+/* The verdict runs on data sent before accept(), and after it */
 static void __inherit(int family)
 {
 	int c = -1, sk = -1;
@@ -1184,7 +1203,7 @@ static void inherit_v6(void)
 	__inherit(AF_INET6);
 }
 
-/* An IPv4 connection to an IPv6 socket */
+/* An IPv4 connection to an IPv6 listening socket */
 static void inherit_mapped(void)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET };
@@ -1217,7 +1236,7 @@ out:
 	close(fd);
 }
 
-/* Connections that wait to be accepted when the link is made */
+/* Connections that are in the accept queue when the link is created */
 static void inherit_waiting(void)
 {
 	struct listener l = {};
@@ -1262,7 +1281,9 @@ static int set_tcp(const char *name, int value)
 	return old;
 }
 
-/* Another socket at the address of @fd, or at any if that is -1 */
+/* A listening socket at the address of @fd with SO_REUSEPORT, or at any address
+ * if @fd is -1
+ */
 static int listen_again(int fd)
 {
 	struct sockaddr_in addr = { .sin_family = AF_INET,
@@ -1277,7 +1298,7 @@ static int listen_again(int fd)
 	return again;
 }
 
-/* A connection goes over to another listening socket when its own is closed. */
+/* A connection migrates to another listening socket when its own is closed. */
 static void inherit_migrated(void)
 {
 	int c, sk = -1, old = set_tcp("migrate_req", 1), first = listen_again(-1);
@@ -1301,7 +1322,7 @@ out:
 	set_tcp("migrate_req", old);
 }
 
-/* What was accepted listens itself, with programs for those that it accepts. */
+/* An accepted socket becomes a listening socket itself, with a link of its own. */
 static void inherit_relisten(void)
 {
 	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
@@ -1328,7 +1349,7 @@ out:
 	unlisten(&l[0]);
 }
 
-/* Of the data in a SYN: dropped, passed, or half a record */
+/* Data in a SYN is a dropped record, a passed one, or half a record */
 static void inherit_fastopen(void)
 {
 	static const struct {
@@ -1339,7 +1360,7 @@ static void inherit_fastopen(void)
 		{ "\0\6Pxyz", 6, 6, 6 },
 		{ "\0\7Pxyz", 6, 0, 0 },
 	};
-	/* for all, without cookies */
+	/* for all sockets, without cookies */
 	int i, c, sk, old = set_tcp("fastopen", 0x607);
 	struct tcp_info ti;
 	struct pollfd pfd;
@@ -1374,7 +1395,7 @@ out:
 #define CLIENTS 4
 #define READERS 2
 
-/* One dropped, one passed, one dropped */
+/* Three records: dropped, passed, dropped */
 static const char three[30] = "\0\12D-------\0\12P+++++++\0\12D------";
 
 struct many {
@@ -1403,7 +1424,7 @@ static void *connect_many(void *arg)
 	return NULL;
 }
 
-/* Until all are, or no more come. */
+/* Accept and read until all connections were accepted, or accept() times out. */
 static void *read_many(void *arg)
 {
 	struct many *m = arg;
@@ -1423,8 +1444,9 @@ static void *read_many(void *arg)
 	return NULL;
 }
 
-/* What is accepted has the options of the listening socket: to wait for it ends at
- * some time, and to close it leaves nothing behind, no TIME_WAIT either.
+/* Accepted sockets inherit the options of the listening socket: recv() and
+ * accept() time out, and close() resets the connection, so that no TIME_WAIT
+ * sockets are left.
  */
 static bool listen_for_many(int fd)
 {
@@ -1436,7 +1458,9 @@ static bool listen_for_many(int fd)
 	       ASSERT_OK(listen(fd, 4096), "listen");
 }
 
-/* Clients connect, send and go as fast as they can; each byte is judged. */
+/* Clients connect, send and close as fast as they can; the verdict runs on each
+ * byte.
+ */
 static void connect_and_judge(struct listener *l, int total)
 {
 	pthread_t clients[CLIENTS], readers[READERS];
@@ -1459,7 +1483,7 @@ static void connect_and_judge(struct listener *l, int total)
 	ASSERT_EQ(skel->bss->judged, total * 3ULL, "records judged");
 	ASSERT_EQ(skel->bss->judged_bytes, total * sizeof(three), "bytes judged");
 	ASSERT_EQ(m.read, total * 10ULL, "bytes read");
-	ASSERT_FALSE(m.unjudged, "read what is not passed");
+	ASSERT_FALSE(m.unjudged, "read data that was not passed");
 }
 
 static void inherit_many(void)
@@ -1468,13 +1492,15 @@ static void inherit_many(void)
 
 	if (listen_judged(&l, AF_INET)) {
 		connect_and_judge(&l, MANY);
-		/* It does not listen any more, either. */
+		/* The listening socket was shut down, too. */
 		ASSERT_EQ(link_info(l.link).sock.nr_socks, 0, "count");
 	}
 	unlisten(&l);
 }
 
-/* Attach it while the @nth allocation of this thread fails; true if that came about */
+/* Attach @prog while the @nth allocation of this thread fails. Return: whether
+ * it failed
+ */
 static bool attach_fail_nth(int fail_nth, int nth, struct bpf_program *prog, int sk,
 			    int *link)
 {
@@ -1493,7 +1519,7 @@ static bool attach_fail_nth(int fail_nth, int nth, struct bpf_program *prog, int
 	return left == '0';
 }
 
-/* Each of the allocations fails in turn: the program is attached, or is not. */
+/* Each allocation fails in turn: the program is attached completely, or not at all. */
 static int attach_nomem(struct bpf_program *prog, int sk, int peer, int judged)
 {
 	int fail_nth = open("/proc/thread-self/fail-nth", O_RDWR);
@@ -1533,7 +1559,7 @@ out:
 	close_pair(sk, peer);
 }
 
-/* Where in the kernel a function begins, and the next one */
+/* The address of a kernel function, and that of the next one */
 static bool function_range(const char *name, unsigned long *start, unsigned long *end)
 {
 	unsigned long long found;
@@ -1553,8 +1579,8 @@ static bool function_range(const char *name, unsigned long *start, unsigned long
 	return *end != ULONG_MAX;
 }
 
-/* The next @times that a function called by @name wants memory, there is none; false
- * where that cannot be had.
+/* Have the next @times allocations of functions called by @name fail. Return:
+ * false if the kernel cannot do that
  */
 static bool fail_below(const char *name, const char *times)
 {
@@ -1574,7 +1600,7 @@ static bool fail_below(const char *name, const char *times)
 	return true;
 }
 
-/* How many of them are left. No more fail. */
+/* Stop failing allocations. Return: how many have not failed yet */
 static int faults_left(void)
 {
 	int left = failslab_times();
@@ -1585,8 +1611,8 @@ static int faults_left(void)
 	return left;
 }
 
-/* Each time that the programs cannot be inherited, the connection does not come about,
- * until the client tries again.
+/* A connection that cannot inherit the programs for lack of memory is not
+ * established, until the client retransmits.
  */
 static void inherit_nomem(void)
 {
@@ -1603,13 +1629,15 @@ static void inherit_nomem(void)
 	sk = accept_timeout(l.fd, NULL, NULL, 4 * WAIT_SEC);
 	check(sk, 70, 40);
 	if (faults)
-		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
+		ASSERT_EQ(faults_left(), 0, "allocations yet to fail");
 out:
 	close_pair(sk, c);
 	unlisten(&l);
 }
 
-/* If it cannot have the programs, it is gone: accept() says so, and goes on with others. */
+/* A migrated connection without memory for the programs is aborted; accept()
+ * reports that once.
+ */
 static void inherit_migrated_nomem(void)
 {
 	int i, c[2], sk = -1, old = set_tcp("migrate_req", 1), first = listen_again(-1);
@@ -1628,7 +1656,7 @@ static void inherit_migrated_nomem(void)
 	if (fail_below("sock_link_accept", "1")) {
 		ASSERT_EQ(accept_timeout(l.fd, NULL, NULL, WAIT_SEC), -1, "accept");
 		ASSERT_EQ(errno, ECONNABORTED, "errno");
-		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
+		ASSERT_EQ(faults_left(), 0, "allocations yet to fail");
 	} else {
 		close(accept_timeout(l.fd, NULL, NULL, WAIT_SEC));
 	}
@@ -1642,7 +1670,9 @@ out:
 	set_tcp("migrate_req", old);
 }
 
-/* The link has them all: update, detach, and the listening socket's end */
+/* Update, detach, and closing the listening socket affect the accepted sockets
+ * as well
+ */
 static void inherit_update(void)
 {
 	struct listener l;
@@ -1681,7 +1711,9 @@ out:
 	unlisten(&l);
 }
 
-/* What a listening socket had is not inherited when it is gone. */
+/* Connections do not inherit programs that were detached from the listening
+ * socket before.
+ */
 static void inherit_detach(void)
 {
 	struct listener l;
@@ -1695,7 +1727,7 @@ static void inherit_detach(void)
 	sk = accept_timeout(l.fd, NULL, NULL, WAIT_SEC);
 	send_record(c, 'D', 30);
 	check(sk, 0, 30);
-	/* nor does it come to those that are there */
+	/* a new link does not cover sockets accepted before */
 	l.link = attach(skel->progs.prog_judge, l.fd, BPF_F_SOCK_INHERIT);
 	send_record(c, 'D', 30);
 	check(sk, 0, 30);
@@ -1704,7 +1736,7 @@ out:
 	unlisten(&l);
 }
 
-/* A call that has the socket lock, and waits for a page that is given by unstick() */
+/* A call that holds the socket lock and waits for a page, which unstick() supplies */
 struct stuck {
 	int sk;
 	int uffd;
@@ -1757,7 +1789,7 @@ static void unstick(struct stuck *s)
 	*s = (struct stuck){ .uffd = -1 };
 }
 
-/* Does @run end, though a call on a socket does not? */
+/* Return: whether @run ends while the call of @s still holds the socket lock */
 static bool in_time(void *(*run)(void *arg), void *arg, struct stuck *s)
 {
 	struct timespec until;
@@ -1776,15 +1808,15 @@ static bool in_time(void *(*run)(void *arg), void *arg, struct stuck *s)
 	return ends;
 }
 
-/* Which program the socket has in a slot, and of which link */
+/* The program in a slot of the socket, and the link it is attached by */
 struct queried {
 	__u32 count, prog, link;
 };
 
-static int query_slot(int fd, enum bpf_attach_type type, struct queried *q)
+static int query_slot(int fd, enum bpf_attach_type type, __u32 flags, struct queried *q)
 {
-	LIBBPF_OPTS(bpf_prog_query_opts, opts, .prog_ids = &q->prog, .link_ids = &q->link,
-		    .count = 1);
+	LIBBPF_OPTS(bpf_prog_query_opts, opts, .query_flags = flags, .prog_ids = &q->prog,
+		    .link_ids = &q->link, .count = 1);
 	int err;
 
 	memset(q, 0xff, sizeof(*q));
@@ -1793,19 +1825,25 @@ static int query_slot(int fd, enum bpf_attach_type type, struct queried *q)
 	return err;
 }
 
-static void check_slot(int fd, enum bpf_attach_type type, struct bpf_program *prog,
-		       const struct bpf_link *link)
+static void __check_slot(int fd, enum bpf_attach_type type, __u32 flags,
+			 struct bpf_program *prog, const struct bpf_link *link)
 {
 	struct queried q;
 
-	if (!ASSERT_OK(query_slot(fd, type, &q), "query") ||
+	if (!ASSERT_OK(query_slot(fd, type, flags, &q), "query") ||
 	    !ASSERT_EQ(q.count, !!prog, "programs") || !prog)
 		return;
 	ASSERT_EQ(q.prog, id_from_prog_fd(bpf_program__fd(prog)), "program");
 	ASSERT_EQ(q.link, link ? link_info(link).id : 0, "link");
 }
 
-/* Which program a socket has in each slot: of a link, of a map, or none */
+static void check_slot(int fd, enum bpf_attach_type type, struct bpf_program *prog,
+		       const struct bpf_link *link)
+{
+	__check_slot(fd, type, 0, prog, link);
+}
+
+/* Query the slots of a socket: the program of a link, of a map, or none */
 static void query(void)
 {
 	int map = bpf_map__fd(skel->maps.other_map);
@@ -1824,14 +1862,139 @@ static void query(void)
 	check_slot(sk, BPF_SK_SKB_STREAM_PARSER, NULL, NULL);
 	check_slot(sk, BPF_SK_SKB_STREAM_VERDICT, skel->progs.prog_pass, link);
 	check_slot(sk, BPF_SK_MSG_VERDICT, skel->progs.prog_msg_pass, NULL);
-	ASSERT_EQ(query_slot(sk, BPF_SK_SKB_VERDICT, &q), -EBUSY, "other verdict");
-	ASSERT_EQ(query_slot(no_file(), BPF_SK_MSG_VERDICT, &q), -EBADF, "no file");
+	ASSERT_EQ(query_slot(sk, BPF_SK_SKB_VERDICT, 0, &q), -EBUSY, "other verdict");
+	ASSERT_EQ(query_slot(no_file(), BPF_SK_MSG_VERDICT, 0, &q), -EBADF, "no file");
+	ASSERT_EQ(query_slot(sk, BPF_SK_MSG_VERDICT, BPF_F_QUERY_EFFECTIVE, &q), -EINVAL, "flag");
 	close_fd(&peer);
 	peer = no_socket();
-	ASSERT_EQ(query_slot(peer, BPF_SK_MSG_VERDICT, &q), -EINVAL, "no socket");
+	ASSERT_EQ(query_slot(peer, BPF_SK_MSG_VERDICT, 0, &q), -EINVAL, "no socket");
 	if (link)
 		ASSERT_OK(bpf_link__detach(link), "detach");
 	check_slot(sk, BPF_SK_SKB_STREAM_VERDICT, NULL, NULL);
+out:
+	bpf_link__destroy(link);
+	close_pair(sk, peer);
+}
+
+#define MAX_DIAG_PROGS 4
+
+/* What sock_diag tells of the programs of a socket */
+struct diag_progs {
+	int count;
+	__u32 type[MAX_DIAG_PROGS], prog[MAX_DIAG_PROGS], link[MAX_DIAG_PROGS];
+};
+
+static struct rtattr *diag_attr(struct rtattr *a, int len, int type)
+{
+	for (; RTA_OK(a, len); a = RTA_NEXT(a, len))
+		if ((a->rta_type & NLA_TYPE_MASK) == type)
+			return a;
+	return NULL;
+}
+
+static __u32 diag_u32(struct rtattr *nest, int type)
+{
+	struct rtattr *a = diag_attr(RTA_DATA(nest), RTA_PAYLOAD(nest), type);
+
+	return a ? *(__u32 *)RTA_DATA(a) : 0;
+}
+
+static void read_diag_progs(const struct nlmsghdr *h, struct diag_progs *d)
+{
+	struct inet_diag_msg *msg = NLMSG_DATA(h);
+	struct rtattr *a;
+	int len;
+
+	a = diag_attr((void *)(msg + 1), NLMSG_PAYLOAD(h, sizeof(*msg)), DIAG_BPF_PROGS);
+	if (!a)
+		return;
+	len = RTA_PAYLOAD(a);
+	for (a = RTA_DATA(a); RTA_OK(a, len) && d->count < MAX_DIAG_PROGS; a = RTA_NEXT(a, len)) {
+		d->type[d->count] = diag_u32(a, DIAG_BPF_PROG_ATTACH_TYPE);
+		d->prog[d->count] = diag_u32(a, DIAG_BPF_PROG_ID);
+		d->link[d->count++] = diag_u32(a, DIAG_BPF_PROG_LINK_ID);
+	}
+}
+
+static bool get_diag_progs(int sk, struct diag_progs *d)
+{
+	struct {
+		struct nlmsghdr h;
+		struct inet_diag_req_v2 r;
+	} req = {
+		.h = { .nlmsg_len = sizeof(req), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		       .nlmsg_flags = NLM_F_REQUEST },
+		.r = { .sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP,
+		       .idiag_ext = 1 << (INET_DIAG_INFO - 1), .idiag_states = -1,
+		       .id.idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE } },
+	};
+	int nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	struct sockaddr_in here, there;
+	socklen_t len = sizeof(here);
+	union {
+		struct nlmsghdr h;
+		char bytes[8192];
+	} reply;
+	bool ok = false;
+
+	memset(d, 0, sizeof(*d));
+	if (!ASSERT_GE(nl, 0, "netlink") || xgetsockname(sk, (void *)&here, &len) ||
+	    !ASSERT_OK(getpeername(sk, (void *)&there, &len), "getpeername"))
+		goto out;
+	req.r.id.idiag_sport = here.sin_port;
+	req.r.id.idiag_src[0] = here.sin_addr.s_addr;
+	req.r.id.idiag_dport = there.sin_port;
+	req.r.id.idiag_dst[0] = there.sin_addr.s_addr;
+	if (!ASSERT_EQ(send(nl, &req, sizeof(req), 0), sizeof(req), "request") ||
+	    !ASSERT_GT(recv(nl, &reply, sizeof(reply), 0), 0, "reply") ||
+	    !ASSERT_EQ(reply.h.nlmsg_type, SOCK_DIAG_BY_FAMILY, "type"))
+		goto out;
+	read_diag_progs(&reply.h, d);
+	ok = true;
+out:
+	if (nl >= 0)
+		close(nl);
+	return ok;
+}
+
+static void check_diag_prog(const struct diag_progs *d, int i, enum bpf_attach_type type,
+			    struct bpf_program *prog, const struct bpf_link *link)
+{
+	ASSERT_EQ(d->type[i], type, "attach type");
+	ASSERT_EQ(d->prog[i], id_from_prog_fd(bpf_program__fd(prog)), "program");
+	ASSERT_EQ(d->link[i], link ? link_info(link).id : 0, "link");
+}
+
+/* The programs of a socket as ss can show them: of a link, of a map, or none; and only
+ * with CAP_NET_ADMIN
+ */
+static void diag(void)
+{
+	int map = bpf_map__fd(skel->maps.other_map);
+	struct bpf_link *link = NULL;
+	struct diag_progs d;
+	__u64 caps = 0;
+	int sk, peer;
+
+	if (!tcp_pair(&sk, &peer))
+		goto out;
+	if (!get_diag_progs(sk, &d) || !ASSERT_EQ(d.count, 0, "none yet") ||
+	    !ASSERT_OK(bpf_prog_attach(bpf_program__fd(skel->progs.prog_msg_pass), map,
+				       BPF_SK_MSG_VERDICT, 0), "attach") ||
+	    !ASSERT_OK(bpf_map_update_elem(map, &(int){ 0 }, &sk, BPF_ANY), "add"))
+		goto out;
+	link = attach_pair(skel->progs.prog_judge, sk, 0);
+	if (!link || !get_diag_progs(sk, &d) || !ASSERT_EQ(d.count, 3, "programs"))
+		goto out;
+	check_diag_prog(&d, 0, BPF_SK_SKB_STREAM_PARSER, skel->progs.prog_parser, link);
+	check_diag_prog(&d, 1, BPF_SK_SKB_STREAM_VERDICT, skel->progs.prog_judge, link);
+	check_diag_prog(&d, 2, BPF_SK_MSG_VERDICT, skel->progs.prog_msg_pass, NULL);
+	if (get_diag_progs(peer, &d))
+		ASSERT_EQ(d.count, 0, "of the peer");
+	if (ASSERT_OK(cap_disable_effective(1ULL << CAP_NET_ADMIN, &caps), "drop CAP_NET_ADMIN") &&
+	    get_diag_progs(sk, &d))
+		ASSERT_EQ(d.count, 0, "without CAP_NET_ADMIN");
+	ASSERT_OK(cap_enable_effective(caps, NULL), "CAP_NET_ADMIN again");
 out:
 	bpf_link__destroy(link);
 	close_pair(sk, peer);
@@ -1870,7 +2033,7 @@ static void *end_links(void *arg)
 	return NULL;
 }
 
-/* No link waits for a socket that is in use, for as long as the application likes. */
+/* No operation on a link waits for a socket lock that a system call holds. */
 static void lock_held(void)
 {
 	int i, c[2] = { -1, -1 }, sk[2] = { -1, -1 };
@@ -1903,7 +2066,7 @@ out:
 	unlisten(&links.l);
 }
 
-/* One that waits to be accepted has a program in that place, from a map. */
+/* A connection in the accept queue has a program of a map in the slot of the link's. */
 static void inherit_waiting_busy(void)
 {
 	int c = -1, sk = -1, server = -1, cg = test__join_cgroup("/sock_link");
@@ -1922,7 +2085,7 @@ static void inherit_waiting_busy(void)
 	send_record(c, 'P', 50);
 	check(sk, 50, 50);
 	close_pair(sk, c);
-	/* Nothing is left of it. */
+	/* The refused link left nothing behind. */
 	bpf_link__destroy(adds);
 	adds = NULL;
 	c = client_of(server);
@@ -1952,8 +2115,8 @@ static long slab_of(int cgroup)
 
 #define WAITING 500
 
-/* The memory cgroup of the listening socket pays for what connections inherit, before they
- * are accepted.
+/* What connections inherit is charged to the memory cgroup of the listening
+ * socket, before they are accepted.
  */
 static void inherit_charged(void)
 {
@@ -1973,7 +2136,7 @@ static void inherit_charged(void)
 	}
 	ASSERT_EQ(link_info(l.link).sock.nr_socks, WAITING + 1, "count");
 	after = slab_of(cg);
-	/* Some of it may have been there, for what was freed. */
+	/* Slabs charged before may have had free objects. */
 	ASSERT_GE(after - before, WAITING * 400, "charged");
 out:
 	for (i = 0; i < n; i++)
@@ -1982,11 +2145,11 @@ out:
 	close(cg);
 }
 
-/* A cgroup that this process is in, whose sockets have the programs */
+/* A link on a cgroup that this process is in */
 struct covered {
 	struct bpf_link *link;
 	int cg;
-	int server;	/* made before, and not in it */
+	int server;	/* created before, outside of that cgroup */
 };
 
 static bool cover(struct covered *c, struct bpf_program *prog, bool parser)
@@ -2012,7 +2175,9 @@ static void uncover(struct covered *c)
 	remove_cgroup("/sock_link_covered");
 }
 
-/* Both ends have the programs, but for what was made outside. */
+/* Both ends of a connection have the programs, except sockets created outside
+ * of the cgroup.
+ */
 static void cgroup(void)
 {
 	int c = -1, sk = -1, server = -1, family;
@@ -2021,7 +2186,7 @@ static void cgroup(void)
 	if (!cover(&cov, skel->progs.prog_judge, true))
 		goto out;
 	for (family = AF_INET; family; family = family == AF_INET ? AF_INET6 : 0) {
-		/* one that connects: what it receives */
+		/* what a connecting socket receives */
 		if (family == AF_INET) {
 			c = client_of(cov.server);
 			sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
@@ -2033,7 +2198,7 @@ static void cgroup(void)
 			check(sk, 0, 50);
 			close_pair(sk, c);
 		}
-		/* and one that is accepted */
+		/* what an accepted socket receives */
 		server = socket_loopback(family, SOCK_STREAM);
 		c = client_of(server);
 		send_record(c, 'D', 30);
@@ -2055,7 +2220,7 @@ out:
 	uncover(&cov);
 }
 
-/* The peer sends at once, and data in the SYN is judged as well. */
+/* The verdict also runs on what the peer sends at once, and on data in the SYN. */
 static void cgroup_first_byte(void)
 {
 	int old = set_tcp("fastopen", 0x607), server = -1, c = -1, sk = -1;
@@ -2078,8 +2243,8 @@ out:
 	set_tcp("fastopen", old);
 }
 
-/* What is sent, from the first byte on: not in the SYN, and not when send() comes before
- * the connection is there.
+/* A sk_msg program runs from the first byte that is sent: no data is sent in
+ * the SYN, or by a send() before the connection is established.
  */
 static void cgroup_msg(void)
 {
@@ -2117,8 +2282,8 @@ out:
 	set_tcp("fastopen", old);
 }
 
-/* While the socket connects, for the accept queue of the server is full: no program runs
- * yet.
+/* No sk_msg program runs while the socket still connects, as the accept queue
+ * of the server is full.
  */
 static void cgroup_msg_early(void)
 {
@@ -2142,7 +2307,7 @@ static void cgroup_msg_early(void)
 	ASSERT_OK(fcntl(fd[2], F_SETFL, 0), "block");
 	for (i = 0; i < 2; i++)
 		sk[i] = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
-	ASSERT_EQ(send(fd[2], "x", 1, 0), 1, "send that waits");
+	ASSERT_EQ(send(fd[2], "x", 1, 0), 1, "send that waits for the connection");
 	ASSERT_EQ(skel->bss->sent, 1, "runs");
 	sk[2] = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
 	ASSERT_EQ(recv_timeout(sk[2], &c, 1, 0, WAIT_SEC), 1, "recv");
@@ -2166,7 +2331,7 @@ static void __cgroup_update(struct covered *cov, int c, int sk)
 	check(c, 0, 30);
 }
 
-/* Update and detach, with sockets and without */
+/* Update and detach, with sockets and without any */
 static void cgroup_update(void)
 {
 	int c = -1, sk = -1;
@@ -2182,7 +2347,7 @@ static void cgroup_update(void)
 	check(c, 30, 30);
 	__cgroup_update(&cov, c, sk);
 	close_pair(sk, c);
-	/* and those that come later have none */
+	/* later sockets have no program */
 	c = client_of(cov.server);
 	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
 	send_record(sk, 'P', 30);
@@ -2192,8 +2357,8 @@ out:
 	uncover(&cov);
 }
 
-/* One link for what is received, and one for what is sent, of a cgroup, those above and
- * those below; others do not matter.
+/* Of a cgroup, its ancestors and its descendants, only one may have a link for
+ * received data, and one a link for sent data. Other cgroups do not matter.
  */
 static void cgroup_busy(void)
 {
@@ -2212,7 +2377,7 @@ static void cgroup_busy(void)
 		ASSERT_EQ(refused(skel->progs.prog_pass, fd[i], 0), -EBUSY, names[i]);
 	other = attach(skel->progs.prog_pass, fd[3], 0);
 	msg = attach(skel->progs.prog_msg_pass, fd[0], 0);
-	ASSERT_EQ(refused(skel->progs.prog_msg_pass, fd[2], 0), -EBUSY, "msg below");
+	ASSERT_EQ(refused(skel->progs.prog_msg_pass, fd[2], 0), -EBUSY, "msg, descendant");
 	ASSERT_EQ(refused(skel->progs.prog_pass, fd[2], BPF_F_SOCK_INHERIT), -EINVAL, "flag");
 	ASSERT_EQ(refused(skel->progs.prog_parser, fd[2], 0), -EINVAL, "parser alone");
 	bpf_link__destroy(link);
@@ -2226,7 +2391,34 @@ out:
 			close(fd[i]);
 }
 
-/* What has inherited other programs keeps them. */
+/* The programs of a cgroup: of a link on it, and on request of one on a cgroup above */
+static void cgroup_query(void)
+{
+	struct covered cov;
+	int below = -1;
+
+	if (!cover(&cov, skel->progs.prog_judge, true))
+		goto out;
+	below = create_and_get_cgroup("/sock_link_covered/below");
+	if (!ASSERT_GE(below, 0, "cgroup below"))
+		goto out;
+	check_slot(cov.cg, BPF_SK_SKB_STREAM_VERDICT, skel->progs.prog_judge, cov.link);
+	check_slot(cov.cg, BPF_SK_SKB_STREAM_PARSER, skel->progs.prog_parser, cov.link);
+	check_slot(cov.cg, BPF_SK_SKB_VERDICT, NULL, NULL);
+	check_slot(cov.cg, BPF_SK_MSG_VERDICT, NULL, NULL);
+	check_slot(below, BPF_SK_SKB_STREAM_VERDICT, NULL, NULL);
+	__check_slot(below, BPF_SK_SKB_STREAM_VERDICT, BPF_F_QUERY_EFFECTIVE,
+		     skel->progs.prog_judge, cov.link);
+	ASSERT_OK(bpf_link__detach(cov.link), "detach");
+	__check_slot(below, BPF_SK_SKB_STREAM_VERDICT, BPF_F_QUERY_EFFECTIVE, NULL, NULL);
+out:
+	if (below >= 0)
+		close(below);
+	remove_cgroup("/sock_link_covered/below");
+	uncover(&cov);
+}
+
+/* Accepted sockets that inherit programs of another link keep those. */
 static void cgroup_missed(void)
 {
 	struct bpf_link *inherited = NULL;
@@ -2260,7 +2452,7 @@ static bool wait_no_cgroup(const struct bpf_link *link)
 	return ASSERT_EQ(link_info(link).sock.cgroup_id, 0, "cgroup");
 }
 
-/* A cgroup that is removed is covered as long as it has sockets. */
+/* The link stays on a removed cgroup as long as that has sockets. */
 static void cgroup_removed(void)
 {
 	int c = -1, sk = -1;
@@ -2288,8 +2480,8 @@ out:
 	uncover(&cov);
 }
 
-/* Without memory for the programs, or for the SYN when they are there, there is no
- * connection, and nothing is left of them.
+/* Without memory for the programs, or for the SYN after that, connect() fails,
+ * and no programs stay attached.
  */
 static void cgroup_nomem(void)
 {
@@ -2305,11 +2497,11 @@ static void cgroup_nomem(void)
 		c = socket(AF_INET, SOCK_STREAM, 0);
 		ASSERT_EQ(connect(c, (void *)&addr, len), -1, "connect");
 		ASSERT_EQ(errno, ENOMEM, "errno");
-		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
-		ASSERT_TRUE(fail_below("tcp_stream_alloc_skb", "1"), "no SYN");
+		ASSERT_EQ(faults_left(), 0, "allocations yet to fail");
+		ASSERT_TRUE(fail_below("tcp_stream_alloc_skb", "1"), "fail_below()");
 		ASSERT_EQ(connect(c, (void *)&addr, len), -1, "connect");
 		ASSERT_EQ(errno, ENOBUFS, "errno");
-		ASSERT_EQ(faults_left(), 0, "allocations that have yet to fail");
+		ASSERT_EQ(faults_left(), 0, "allocations yet to fail");
 		ASSERT_EQ(link_info(cov.link).sock.nr_socks, 0, "count");
 		ASSERT_OK(connect(c, (void *)&addr, len), "connect again");
 	} else {
@@ -2324,8 +2516,8 @@ out:
 	uncover(&cov);
 }
 
-/* A connection that is refused, or given up, leaves nothing, and the next one of that
- * socket has the programs.
+/* After a refused or aborted connection, no programs stay attached, and the
+ * next connection of the socket has them again.
  */
 static void cgroup_again(void)
 {
@@ -2362,8 +2554,8 @@ out:
 	uncover(&cov);
 }
 
-/* All at once, on sockets that are closed and replaced meanwhile: what is looked
- * for is in the kernel log.
+/* Everything at once, on sockets that are closed and replaced meanwhile.
+ * Failures show in the kernel log.
  */
 enum { SK = 100, PEER, LISTENER };
 
@@ -2459,7 +2651,7 @@ static void *race_data(void *arg)
 	return NULL;
 }
 
-/* What inherits comes and goes, and takes the place of what others work on. */
+/* Connections that inherit programs replace the sockets that other threads use. */
 static void *race_sockets(void *arg)
 {
 	while (racing()) {
@@ -2474,7 +2666,7 @@ static void *race_sockets(void *arg)
 	return NULL;
 }
 
-/* Those that connect and are accepted meanwhile are of the cgroup. */
+/* Sockets that connect and are accepted meanwhile belong to the cgroup. */
 static void *race_cgroup(void *arg)
 {
 	race_pair_on(race_cg);
@@ -2494,7 +2686,7 @@ static void *race_fork(void *arg)
 	return NULL;
 }
 
-/* The same of unix sockets, which have no parser and no sk_msg programs */
+/* The same with unix sockets, which have no parser and no sk_msg programs */
 static void *race_skb_verdict(void *arg)
 {
 	race_link(skel->progs.prog_skb, NULL, SK, 0);
@@ -2527,7 +2719,7 @@ static void run_racers(void *(* const racers[])(void *arg), int n)
 		xpthread_join(threads[i], NULL);
 	close(SK);
 	close(PEER);
-	/* The programs are free of all that, and the next socket is as any. */
+	/* No programs are left attached, and they work on a new socket. */
 	skel->bss->judged_bytes = 0;
 	attach_detach();
 }
@@ -2574,6 +2766,7 @@ static const struct {
 	{ "half_closed",	half_closed },
 	{ "psock_size",		psock_size },
 	{ "query",		query },
+	{ "diag",		diag },
 	{ "close_socket",	close_socket },
 	{ "slot_taken",		slot_taken },
 	{ "beside_map",		beside_map },
@@ -2607,6 +2800,7 @@ static const struct {
 	{ "cgroup_msg_early",	cgroup_msg_early },
 	{ "cgroup_update",	cgroup_update },
 	{ "cgroup_busy",	cgroup_busy },
+	{ "cgroup_query",	cgroup_query },
 	{ "cgroup_missed",	cgroup_missed },
 	{ "cgroup_removed",	cgroup_removed },
 	{ "cgroup_nomem",	cgroup_nomem },

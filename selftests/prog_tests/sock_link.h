@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What links of programs on sockets can do in the kernel that runs */
+/* What links of programs on sockets can do in the running kernel */
 #ifndef __SOCK_LINK_H
 #define __SOCK_LINK_H
 
 #include "sockmap_helpers.h"
 
-/* The error that @verdict gets on a listening socket, with a parser of number @parser_fd */
+/* Return: the error of attaching @verdict to a listening socket, with a parser
+ * of fd @parser_fd
+ */
 static inline int sock_link_try(struct bpf_program *verdict, int parser_fd)
 {
 	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = BPF_F_SOCK_INHERIT,
@@ -19,8 +21,9 @@ static inline int sock_link_try(struct bpf_program *verdict, int parser_fd)
 	return err;
 }
 
-/* Do they take a parser along with a verdict? The first ones did not look at it, and
- * had one of its own for each.
+/* Return: whether a link can attach a parser together with a verdict. Kernels
+ * with an earlier version of the series ignore parser_fd, and have a link for
+ * each program.
  */
 static inline bool sock_links_take_parser(struct bpf_program *verdict)
 {
@@ -31,7 +34,7 @@ static inline bool sock_links_take_parser(struct bpf_program *verdict)
 	return err == -EBADF;
 }
 
-/* Are there any? To be asked before a test. */
+/* Return: whether the kernel has such links; if not, the test is skipped */
 static inline bool has_sock_links(struct bpf_program *verdict)
 {
 	if (!ASSERT_OK(sock_link_try(verdict, 0), "link"))

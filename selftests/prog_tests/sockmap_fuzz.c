@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Random sequences of what sockmap_recv tests in sequences thought of.
+/* Random sequences of the steps of sockmap_recv, compared with its model.
  *
- * A sequence is given by its number. One that fails is shortened, and printed as
- * steps that can be put into the table of sockmap_recv.
+ * Each sequence has a number that reproduces it. A failing one is shortened,
+ * and printed as steps that can be added to the table of sockmap_recv.
  *
- * And threads on one socket, each doing its own.
+ * Besides, threads that use one socket concurrently.
  *
- * SOCKMAP_FUZZ=SECONDS[,SEQUENCE[,LETTERS]] in the environment: how long each (2
- * seconds without), from which sequence on, and
- *   b, r, h   to compare what is read; poll(), FIONREAD and recv() as well;
- *             rcv_nxt - copied_seq, too
- *   w         to read, to peek, and to send, in all ways
+ * SOCKMAP_FUZZ=SECONDS[,SEQUENCE[,LETTERS]] in the environment: how long each
+ * subtest runs (default: 2 seconds), the number of the first sequence, and
+ *   b, r, h   to compare the data read; also poll(), FIONREAD and recv();
+ *             also rcv_nxt - copied_seq
+ *   w         to read, to peek, and to send with all methods
  *   k         to replace programs, close the map, reset the connection, and change
  *             SO_RCVBUF
- *   l         to have the verdict change, lengthen and shorten records (brhwkl without)
+ *   l         to have the verdict change, lengthen and shorten records (default: brhwkl)
  *   f         to have allocations fail (CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC);
- *             not with l, where the verdict drops what it cannot change
- *   d         to attach the programs straight to the sockets
+ *             not together with l, as the verdict drops records that it cannot change
+ *   d         to attach the programs by links on the sockets
  *   v         to connect over veth with GRO, with a parser
  *   g         to go on after a failure, until the time is up
  */
@@ -25,10 +25,10 @@
 
 #define STEPS_MAX 40
 #define VETH_MSS 300		/* a record has more packets than an skb has fragments */
-#define UNREAD_MAX 30000	/* keeps the window open */
-#define RCVBUF_MIN 100000	/* and so does this */
-#define VETH_RCVBUF 1000000	/* packets over veth take so much more */
-#define BATCH 16		/* sequences with one load of the programs */
+#define UNREAD_MAX 30000	/* small enough to keep the window open */
+#define RCVBUF_MIN 100000	/* large enough to keep the window open */
+#define VETH_RCVBUF 1000000	/* packets over veth are charged so much more memory */
+#define BATCH 16		/* sequences per load of the programs */
 
 static __u64 rnd_state;
 
@@ -54,7 +54,7 @@ static bool has_multishot(void)
 	return n == 1;
 }
 
-/* SO_PEEK_OFF on TCP */
+/* Does TCP have SO_PEEK_OFF? */
 static bool has_peek_off(void)
 {
 	int fd = socket(AF_INET, SOCK_STREAM, 0), none = -1;
@@ -64,8 +64,8 @@ static bool has_peek_off(void)
 	return ret;
 }
 
-/* Is the step one that says something in this state? Sequences get there by
- * chance, or by having lost steps.
+/* Return: whether the step makes sense in this state. Steps are invented at
+ * random, and shortening removes steps that others depend on.
  */
 static bool valid(struct recv_test *s, const char *what)
 {
@@ -83,11 +83,11 @@ static bool valid(struct recv_test *s, const char *what)
 		return false;
 	if (s->reset && !strchr("-~sumE", op))
 		return false;
-	/* what goes with the next needs a next */
+	/* a step with '+' needs data that follows */
 	if (s->batch_len && !strchr(RECORDS "/", op))
 		return false;
 	if (strchr(RECORDS, op)) {
-		/* Others do not survive it. */
+		/* Unpatched kernels would crash. */
 		if (op == 'N' && !in_place())
 			return false;
 		if (strchr("HXY", op) && n > CHANGE_MAX)
@@ -97,7 +97,7 @@ static bool valid(struct recv_test *s, const char *what)
 			return false;
 		if (n < CUT + 1 || m < 1 || m > n || n > room || begun || s->fin)
 			return false;
-		/* where a record is a segment, the send has to be MSG_EOR */
+		/* without a parser, a record is a segment, so it must be sent with MSG_EOR */
 		return s->parser || (m == n && !s->batch_len && (!how || how == '^') &&
 				     (s->joined || !s->pend_len));
 	}
@@ -122,7 +122,7 @@ static bool valid(struct recv_test *s, const char *what)
 	case 'p':
 		return n < readable(s);
 	case 'J':
-		/* What a sk_msg program has seen may come in several segments. */
+		/* Data redirected by a sk_msg program may arrive in several segments. */
 		if (!s->parser)
 			return false;
 		fallthrough;
@@ -138,7 +138,7 @@ static bool valid(struct recv_test *s, const char *what)
 	case 'F':
 		return !s->fin;
 	case 'K':
-		/* No one sends it again. */
+		/* Nobody retransmits it. */
 		return !strchr(letters, 'f');
 	case 'E':
 		return s->fin && !readable(s);
@@ -151,8 +151,8 @@ static bool valid(struct recv_test *s, const char *what)
 	return false;
 }
 
-/* Kinds of steps, and of records, that a sequence does without: so what always fails
- * does not hide all the rest.
+/* Kinds of steps and of records that a sequence leaves out, so that one that
+ * always fails does not hide other failures.
  */
 static char without[40];
 
@@ -175,7 +175,7 @@ static int length(void)
 	return CUT + 1 + rnd(most[rnd(ARRAY_SIZE(most))]);
 }
 
-/* A step that might be valid */
+/* Invent a step, which need not be valid */
 static void invent(struct recv_test *s, char *what)
 {
 	int n = length(), left = s->rec_len - s->rec_sent, all = readable(s);
@@ -185,7 +185,7 @@ static void invent(struct recv_test *s, char *what)
 	char action = "PPPDDRTQ" CHANGED[rnd(strchr(letters, 'l') ? 15 : 8)];
 
 	*what = 0;
-	/* which can be mapped */
+	/* a size that can be mapped */
 	if (*how && !rnd(3))
 		n = PAGE * (1 + rnd(4));
 	switch (rnd(strchr(letters, 'k') ? 21 : 17)) {
@@ -252,7 +252,7 @@ struct sequence {
 	char text[STEPS_MAX * 24];
 };
 
-/* Of the allocations that cannot wait, one in 50 */
+/* Have 2% of the allocations that cannot sleep fail */
 static void inject_faults(bool on)
 {
 	set_fault_rate(on ? "2" : "0", "-1");
@@ -272,7 +272,7 @@ static void end_faults(void)
 		inject_faults(false);
 }
 
-/* TCP forgets a FIN that it finds no memory for, and M makes a map. */
+/* FIN must not fail, as TCP does not retry it, nor M, as it creates a map. */
 static bool step_with_memory(struct recv_test *s, const char *what)
 {
 	bool ok;
@@ -283,7 +283,7 @@ static bool step_with_memory(struct recv_test *s, const char *what)
 	return ok;
 }
 
-/* What was redirected there is not looked at, but must not hold back others */
+/* Redirected data is not compared, but would throttle the peer if it stayed unread */
 static void drain(int fd)
 {
 	static __u8 buf[STREAM_MAX];
@@ -292,7 +292,9 @@ static void drain(int fd)
 		;
 }
 
-/* One step, and the comparison after it, unless more goes with it */
+/* Run a step, and compare with the model unless the next data goes into the
+ * same segment
+ */
 static bool take(struct recv_test *s, struct sequence *seq, const char *what)
 {
 	size_t len = strlen(seq->text);
@@ -331,7 +333,7 @@ static void end(struct recv_test *s)
 	close_sockets(s);
 }
 
-/* Invents as it goes, for the model to say what can be */
+/* Invent steps while running them, as the model tells which are valid */
 static bool invent_and_run(struct recv_test *s, struct sequence *seq)
 {
 	int n = 3 + rnd(STEPS_MAX - 3), tries = 10 * n;
@@ -351,7 +353,7 @@ static bool invent_and_run(struct recv_test *s, struct sequence *seq)
 	return ok;
 }
 
-/* Without step @skip, and all that makes no sense without it */
+/* Run without step @skip, and without the steps that are invalid without it */
 static bool run_without(struct recv_test *s, struct sequence *seq, int skip)
 {
 	bool ok = begin(s, seq);
@@ -370,7 +372,7 @@ static void remove_step(struct sequence *seq, int i)
 	memmove(seq->steps[i], seq->steps[i + 1], (seq->n - i) * sizeof(seq->steps[0]));
 }
 
-/* Both say that the same was different, wherever, and whatever it should have been. */
+/* Whether the same kind of comparison has failed, at any step and with any values. */
 static bool same_kind(const char *diff, const char *other)
 {
 	const char *end = strstr(diff, " after ");
@@ -379,7 +381,7 @@ static bool same_kind(const char *diff, const char *other)
 	return !strncmp(diff, other, len) && strchr(" :", other[len]);
 }
 
-/* To the steps that it takes for a difference of the same kind as @diff */
+/* Remove steps, as long as the same kind of comparison as in @diff fails */
 static void shorten(struct recv_test *s, struct sequence *seq, const char *diff)
 {
 	int i;
@@ -389,8 +391,9 @@ static void shorten(struct recv_test *s, struct sequence *seq, const char *diff)
 			remove_step(seq, i);
 }
 
-/* With short waits, as most of what fails is waited for in vain. What fails because of
- * them is shortened again.
+/* Shorten with short waits first, as a failing comparison is usually waited for
+ * in vain. If the result does not fail with normal waits, shorten again with
+ * these.
  */
 static void shorten_quickly(struct recv_test *s, struct sequence *seq)
 {
@@ -406,7 +409,7 @@ static void shorten_quickly(struct recv_test *s, struct sequence *seq)
 	*seq = whole;
 	shorten(s, seq, diff);
 	if (run_without(s, seq, -1))
-		printf("# it does not fail each time\n");
+		printf("# it fails only sometimes\n");
 }
 
 static const char * const access_name[] = {
@@ -415,7 +418,7 @@ static const char * const access_name[] = {
 	[WRITES] = "writes",
 };
 
-/* Sequence number @nr; false if it fails */
+/* Run sequence number @nr. Return: false if it fails */
 static bool fuzz(struct recv_test *s, __u64 nr, bool parser)
 {
 	static const enum access any[] = { LOOKS, CHANGES, CHANGES, WRITES };
@@ -437,17 +440,17 @@ static bool fuzz(struct recv_test *s, __u64 nr, bool parser)
 	return false;
 }
 
-/* Threads on one socket. One sends, one reads, each in all ways; one has the socket
- * join and leave the map, whose verdict passes everything; others look. Whatever
- * comes between, what is read is what was sent.
+/* Threads that use one socket. One sends, one reads, each with all methods; one
+ * adds the socket to the map and removes it, with a verdict that passes
+ * everything; others poll. The data read must be the data sent.
  */
 struct threads {
 	struct recv_test *s;
 	__u64 until;
-	__u64 sent;		/* bytes; the sender's own until it has ended */
+	__u64 sent;		/* bytes, written only by the sender */
 	__u64 got;
 	int joins;
-	bool ended;		/* all is read, or never will be */
+	bool ended;		/* all data was read, or the reader gave up */
 };
 
 static __u8 byte_at(__u64 at)
@@ -470,7 +473,7 @@ static void *send_all(void *arg)
 			buf[i] = byte_at(t->sent + i);
 		how = ways[rnd_of(&state, sizeof(ways))];
 		if (how) {
-			/* nobody needs it any more */
+			/* the memory can be reused */
 			if (READ_ONCE(t->got) == t->sent)
 				t->s->shared_len = 0;
 			if (t->s->shared_len + len > SHARED_SIZE)
@@ -576,7 +579,7 @@ out:
 	cleanup(s);
 }
 
-#define FEW 20	/* sequences at least, on a machine of any speed */
+#define FEW 20	/* sequences at least, however slow the machine is */
 
 static void fuzz_for(int seconds, __u64 nr)
 {
@@ -584,7 +587,7 @@ static void fuzz_for(int seconds, __u64 nr)
 	bool ok, agree = true;
 
 	do {
-		/* of each BATCH the first half with a parser */
+		/* the first half of each BATCH has a parser */
 		ok = fuzz(&recv_test, nr, nr % BATCH < BATCH / 2);
 		agree &= ok;
 		if (++nr % (BATCH / 2) == 0)

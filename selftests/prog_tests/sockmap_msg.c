@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-/* sk_msg programs that push, pop and pull data, cork messages and apply verdicts:
- * the peer has to receive what the program has left of the message, all of it and
- * once, and the sender has to be told how much of its own data that was.
+/* sk_msg programs that push, pop and pull data, cork messages and apply
+ * verdicts: the peer must receive exactly what the program has made of the
+ * messages, and the sender must be told how many bytes of its own data were
+ * sent.
  *
- * What the program does is a script for each of its runs, the last one for all that
- * follow, separated by ';':
+ * The program executes one script per run, and the last one again for all
+ * further runs. Scripts are separated by ';':
  *   +S/L, -S/L, =S/L	push, pop, pull L bytes at S, where $ is the end
- *   aN, cN, d, p		apply the verdict to N bytes, cork N bytes, drop, do not
- *			redirect
- *   N*			what follows, N times
- * A model has the same script.
+ *   aN, cN, d, p		apply the verdict to N bytes, cork N bytes, drop, pass
+ *			without a redirect
+ *   N*			repeat the next operation N times
+ * A model executes the same scripts.
  */
 #include <error.h>
 #include <netinet/tcp.h>
@@ -23,7 +24,7 @@
 
 #define TIMEOUT_SEC 1
 #define MSG_MAX 300000
-#define ANY 0x100	/* a byte that was pushed, but not written to */
+#define ANY 0x100	/* a pushed byte that the program has not written */
 
 struct msg_test {
 	int family;
@@ -37,16 +38,16 @@ struct msg_test {
 	int other_peer;
 
 	/* model */
-	__u16 msg[MSG_MAX];	/* being looked at, or corked */
+	__u16 msg[MSG_MAX];	/* of the current run, or corked */
 	int len;
-	__u16 out[MSG_MAX];	/* to be received */
+	__u16 out[MSG_MAX];	/* expected by the receiver */
 	int out_len;
 	int runs;
 	__u32 apply;
 	__u32 cork;
 	__u32 apply_left;
 	__u32 cork_left;
-	unsigned int sent;	/* of the payload */
+	unsigned int sent;	/* bytes of payload */
 };
 
 /* ---- scripts ------------------------------------------------------------- */
@@ -76,7 +77,7 @@ static bool parse_op(const char **s, struct msg_op *op)
 	return strchr("+-=acdp", op->what);
 }
 
-/* One script, up to the end or a ';' */
+/* Parse one script, up to the end or a ';' */
 static bool parse_script(const char **s, struct msg_script *script)
 {
 	int times, n = 0;
@@ -129,7 +130,7 @@ static bool set_scripts(struct msg_test *t, const char *s)
 
 /* ---- the model ----------------------------------------------------------- */
 
-/* True if the message is dropped */
+/* Return: whether the message is dropped */
 static bool model_run(struct msg_test *t)
 {
 	int i, j, n = t->runs < t->n_scripts ? t->runs : t->n_scripts - 1;
@@ -177,7 +178,7 @@ static void model_pass(struct msg_test *t, int len)
 	memmove(t->msg, t->msg + len, t->len * sizeof(*t->msg));
 }
 
-/* What is sent through the program is @len bytes: true if they are dropped. */
+/* @len bytes are sent through the program. Return: whether they are dropped */
 static bool model_send(struct msg_test *t, const char *data, int len)
 {
 	int i;
@@ -245,7 +246,7 @@ static void msg_cleanup(struct msg_test *t)
 	test_sockmap_msg__destroy(t->skel);
 }
 
-/* No byte of it is like one that was pushed, and its period divides no size. */
+/* No byte of it equals a pushed one; no size is a multiple of its period. */
 static void payload(struct msg_test *t, char *data, int len)
 {
 	int i;
@@ -254,7 +255,7 @@ static void payload(struct msg_test *t, char *data, int len)
 		data[i] = t->sent++ % 127;
 }
 
-/* All that the model has sent, and nothing more */
+/* Receive what the model expects, and nothing more */
 static bool receive_all(struct msg_test *t, int fd)
 {
 	static __u8 data[MSG_MAX];
@@ -276,7 +277,7 @@ static bool receive_all(struct msg_test *t, int fd)
 	       ASSERT_EQ(recv(fd, data, 1, MSG_DONTWAIT), -1, "nothing more");
 }
 
-/* Where what the program passes goes to */
+/* The socket that receives what the program passes */
 static int receiver(struct msg_test *t)
 {
 	switch (t->skel->bss->redirect) {
@@ -305,7 +306,7 @@ static bool send_one(struct msg_test *t, int len)
 	       ASSERT_EQ(t->skel->bss->runs, t->runs, "runs");
 }
 
-/* Sends as in "100 20", the model tells what is received after each. */
+/* Send messages of sizes like "100 20", and compare what is received after each. */
 static bool send_all(struct msg_test *t, const char *sends)
 {
 	char *end;
@@ -320,7 +321,7 @@ static bool send_all(struct msg_test *t, const char *sends)
 	}
 }
 
-/* On a kernel where the ends of the ring can meet, the next step may be its last. */
+/* Kernels where the ends of the ring can meet might crash in the next step. */
 static bool ring_is_sound(struct msg_test *t)
 {
 	return getenv("SOCKMAP_MSG_DARE") ||
@@ -337,8 +338,8 @@ static const struct {
 	enum { GOES_ON, SHUTDOWN, CLOSE } end;	/* after 100 bytes */
 	int arrives;
 } cases[] = {
-	/* The ring has 17 elements at most. What is sent is one, each push in the
-	 * middle takes two more, any other push one.
+	/* The ring has 17 elements at most. The data sent takes one, each push
+	 * in the middle two more, any other push one more.
 	 */
 	{ "push_start_full",	"20*+0/1", "100 1" },
 	{ "push_end_16",	"16*+$/1", "100 1" },
@@ -361,7 +362,7 @@ static const struct {
 	{ "wrapped_pop",	"10*+$/9 a155; 12*+$/1 -2/9 -34/4 -0/7", "100" },
 	{ "wrapped_pop_all",	"10*+$/9 a155; 10*+$/1 -0/45 +0/4", "100" },
 
-	/* What a run asks for is for what it saw. */
+	/* The verdict of a run is for the data it ran on. */
 	{ "cork",		"c200;", "100 50 50 10" },
 	{ "cork_once",		"c200; ;", "100 100 10 50" },
 	{ "cork_shortened",	"c200; -0/150;", "100 100 10" },
@@ -369,7 +370,7 @@ static const struct {
 	{ "apply",		"a10;", "100" },
 	{ "apply_once",		"a10; ;", "100 20" },
 	{ "apply_more",		"a150; -0/1;", "100 100" },
-	/* What is appended to what is left of a message */
+	/* Data appended to the rest of a message */
 	{ "cork_after_apply",	"a9; c400; ;", "265 7 137 5" },
 	{ "cork_after_more",	"a9; c400; ;", "265 30 114 5" },
 	{ "cork_all_popped",	"-0/50 c100; ;", "50 60 40 5" },
@@ -381,7 +382,7 @@ static const struct {
 	{ "redirect_ingress_cork_apply", "c200; a150; ;", "100 100 10", 2 },
 	{ "redirect_pop_all",	"-0/100; ;", "100 20", 1 },
 	{ "redirect_ingress_pop_all", "-0/100; ;", "100 20", 2 },
-	/* The program says what becomes of what it has corked when no more comes. */
+	/* At the end, the program runs again, on what it has corked. */
 	{ "cork_shutdown",	"c200;", .end = SHUTDOWN, .arrives = 100 },
 	{ "cork_close",		"c200;", .end = CLOSE, .arrives = 100 },
 	{ "cork_close_again",	"c200; c300", .end = CLOSE, .arrives = 100 },
@@ -401,8 +402,8 @@ static int socket_error(int fd)
 	return err;
 }
 
-/* No more comes to go with what is corked: @arrives of it, as the program says when it is
- * asked again.
+/* The connection ends with corked data. The program runs on it again, and
+ * according to its verdict, @arrives bytes are received.
  */
 static void cork_end(struct msg_test *t, bool closes, int arrives)
 {
@@ -439,8 +440,8 @@ static void run_case(struct msg_test *t, int i)
 		send_all(t, cases[i].sends);
 }
 
-/* The program fills the ring, and corks: there is no room for more data, so what
- * it has is sent.
+/* The program fills the ring and corks. There is no room for more data, so the
+ * corked data is sent.
  */
 static void cork_full(struct msg_test *t)
 {
@@ -449,7 +450,7 @@ static void cork_full(struct msg_test *t)
 	if (!set_scripts(t, "16*+$/1; ;"))
 		return;
 	payload(t, data, sizeof(data));
-	model_send(t, data, sizeof(data));	/* does not know how long a ring is */
+	model_send(t, data, sizeof(data));	/* the model has no limit of elements */
 	t->scripts[0].ops[16] = (struct msg_op){ .what = 'c', .len = 1000 };
 	if (!load_scripts(t))
 		return;
@@ -467,8 +468,9 @@ static void drop_full(struct msg_test *t)
 		ASSERT_EQ(send(t->sk, "x", 1, 0), -1, "send");
 }
 
-/* Twice round the ring: where its ends can meet, the slot behind the last element has
- * the length of an old one, 1, and the page for the copy of 20000 bytes is that long.
+/* The ring is filled twice. On kernels where its ends can meet, the slot behind
+ * the last element has the length of an old element, 1, so only one byte is
+ * allocated for the copy of 20000 bytes.
  */
 static void push_end_stale(struct msg_test *t)
 {
@@ -494,7 +496,7 @@ static unsigned int rnd(unsigned int below)
 	return (rnd_state >> 16) % below;
 }
 
-/* For a message of @len bytes; @letter: cork or apply */
+/* A script for a message of @len bytes; @letter: 'c'ork or 'a'pply */
 static void random_script(struct msg_script *script, int len, int ops, char letter)
 {
 	int i, start, n;
@@ -533,7 +535,7 @@ static void random_script(struct msg_script *script, int len, int ops, char lett
 	}
 }
 
-/* What is left after a part was passed, another script gets, which does nothing. */
+/* The rest of a partly passed message gets another script, which does nothing. */
 static bool random_sends(struct msg_test *t, unsigned int seed)
 {
 	bool cork;
@@ -545,14 +547,14 @@ static bool random_sends(struct msg_test *t, unsigned int seed)
 		len = 1 + rnd(rnd(2) ? 100 : 9000);
 		memset(t->scripts, 0, sizeof(t->scripts));
 		t->n_scripts = 2;
-		/* With few pushes the ring does not get full, which ends corking. */
+		/* Few pushes, as a full ring would end corking. */
 		if (!t->apply_left)
 			random_script(&t->scripts[0], t->len + len,
 				      cork ? 2 : 1 + rnd(OPS - 1), cork ? 'c' : 'a');
 		if (!load_scripts(t) || !send_one(t, len))
 			return false;
 	}
-	/* What is corked is sent with what follows. */
+	/* Corked data is sent with the next data. */
 	memset(t->scripts, 0, sizeof(t->scripts));
 	return load_scripts(t) && (!t->cork_left || send_one(t, t->cork_left));
 }
@@ -573,7 +575,9 @@ static void random_scripts(struct msg_test *t)
 
 /* ---- a full send buffer -------------------------------------------------- */
 
-/* What is pushed is not payload: without it, that has to be there once. */
+/* Pushed bytes are no payload: without them, the payload must be complete and
+ * in order.
+ */
 static bool drain(struct msg_test *t, int fd, unsigned int *received, unsigned int *pushed)
 {
 	static __u8 data[65536];
@@ -679,7 +683,7 @@ static void receive_these(struct msg_test *t, int fd, const char *data, int len)
 	receive_all(t, fd);
 }
 
-/* Where one run has redirected data to says nothing of what the next one passes. */
+/* The redirect of one run does not affect what the next run passes. */
 static void redirect_then_pass(struct msg_test *t)
 {
 	char data[100];
@@ -706,7 +710,9 @@ static void redirect_cork_then_pass(struct msg_test *t)
 	receive_these(t, t->peer, data, sizeof(data));
 }
 
-/* An error is one also for what earlier calls were told is sent. */
+/* If a redirect fails, send() fails, even for corked data whose send() has
+ * succeeded.
+ */
 static void redirect_cork_error(struct msg_test *t)
 {
 	char data[200];
@@ -721,7 +727,9 @@ static void redirect_cork_error(struct msg_test *t)
 	ASSERT_EQ(errno, EPIPE, "errno");
 }
 
-/* Without its program, what is corked is sent as it is, before what comes next. */
+/* When the program is detached, corked data is sent unchanged, before any later
+ * data.
+ */
 static void cork_leave(struct msg_test *t)
 {
 	char data[200];
@@ -742,7 +750,9 @@ static void cork_leave(struct msg_test *t)
 	receive_these(t, t->peer, data, 200);
 }
 
-/* The program that takes its place decides about it, or finds that it was sent. */
+/* A new program runs on the corked data, unless that was sent before it was
+ * attached.
+ */
 static void cork_replace(struct msg_test *t)
 {
 	char data[100];
@@ -756,7 +766,7 @@ static void cork_replace(struct msg_test *t)
 		receive_these(t, t->peer, data, sizeof(data));
 }
 
-/* With the connection, all is lost that it has not sent. */
+/* Disconnecting discards corked data. */
 static void cork_disconnect(struct msg_test *t)
 {
 	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
@@ -771,9 +781,9 @@ static void cork_disconnect(struct msg_test *t)
 	ASSERT_EQ(t->skel->bss->runs, 1, "runs");
 }
 
-#define FULL_MS 100	/* no room for as long: nothing makes any */
+#define FULL_MS 100	/* without room for so long, there will be none */
 
-/* Send until there is no more room. If poll() says that there is, there is. */
+/* Send until there is no more room. After POLLOUT, send() must succeed. */
 static bool send_until_full(struct msg_test *t, unsigned int *sent)
 {
 	struct pollfd pfd = { .fd = t->sk, .events = POLLOUT };
@@ -807,7 +817,7 @@ static void *send_rest(void *arg)
 	return (void *)(long)send(t->sk, data, sizeof(data), 0);
 }
 
-/* What is redirected is not read, so the sender has to wait: for poll(), and in send(). */
+/* Nobody reads redirected data, so the sender has to wait, in poll() and in send(). */
 static void redirect_waits(struct msg_test *t, int redirect)
 {
 	struct pollfd pfd = { .fd = t->sk, .events = POLLOUT };
@@ -847,7 +857,9 @@ static void redirect_waits(struct msg_test *t, int redirect)
 	ASSERT_EQ((long)ret, 200000, "send");
 }
 
-/* A sender that leaves the map does not wait for what it has redirected. */
+/* A sender that was removed from the map does not wait for the data it has
+ * redirected.
+ */
 static void redirect_waits_leave(struct msg_test *t)
 {
 	struct pollfd pfd = { .fd = t->sk, .events = POLLOUT };
@@ -894,7 +906,7 @@ static long memory_current(int cgroup)
 	return atol(buf);
 }
 
-/* Pages of tcp_mem that are used, but for what CPUs have in reserve */
+/* Pages charged to tcp_mem, except the per-CPU reserves */
 static long memory_of_tcp(void)
 {
 	FILE *f = fopen("/proc/net/sockstat", "r");
@@ -910,8 +922,8 @@ static long memory_of_tcp(void)
 	return mem;
 }
 
-/* The memory cgroup of the sender, and tcp_mem, pay for what it has redirected, until that
- * is read.
+/* Redirected data is charged to the memory cgroup of the sender, and to
+ * tcp_mem, until it is read.
  */
 static void redirect_charged(struct msg_test *t)
 {
@@ -975,7 +987,7 @@ static void *send_small(void *arg)
 
 #define TURN_TOTAL (TURN_LARGE + TURNS * TURN_SMALL)
 
-/* All is received as the program has seen it: @data, one message after the other. */
+/* The messages in @data are in the order in which the program has run on them. */
 static void check_log(struct msg_test *t, const char *data, int len)
 {
 	int run, end, off = 0;
@@ -992,8 +1004,8 @@ static void check_log(struct msg_test *t, const char *data, int len)
 	ASSERT_EQ(off, len, "bytes that the program has seen");
 }
 
-/* A thread waits in the midst of its message, and another sends: what is received has
- * the order of the verdicts.
+/* A thread waits for room within its message while another one sends: data is
+ * received in the order of the verdicts.
  */
 static void in_turn(struct msg_test *t)
 {
@@ -1026,7 +1038,7 @@ static void in_turn(struct msg_test *t)
 	check_log(t, data, got);
 }
 
-/* What the program removes is not sent when the rest finds no room. */
+/* Popped bytes are not sent if there is no room for the rest of the message. */
 static void full_pop(struct msg_test *t)
 {
 	int n, buf = 20000;
@@ -1045,7 +1057,7 @@ static void full_pop(struct msg_test *t)
 	ASSERT_EQ(errno, EAGAIN, "errno");
 }
 
-/* Close it, so that the other end is reset. */
+/* Close the socket with a RST. */
 static bool close_by_reset(int *fd)
 {
 	struct linger reset = { .l_onoff = 1 };
@@ -1064,7 +1076,7 @@ static void wait_reset(int fd)
 	ASSERT_EQ(poll(&pfd, 1, TIMEOUT_SEC * 1000), 1, "poll");
 }
 
-/* As without a program: one call is told, and from then on the peer has gone. */
+/* As without a program, one send() returns the error, and the next ones EPIPE. */
 static void error_once(struct msg_test *t)
 {
 	if (!set_scripts(t, "") || !close_by_reset(&t->peer))
@@ -1078,7 +1090,9 @@ static void error_once(struct msg_test *t)
 
 enum ending { RESETS, ENDS_AND_RESETS, SHUTS_DOWN };
 
-/* What a call tells the application: that some was sent, or an error, and SIGPIPE */
+/* The result of a send(): whether it sent data, its error, and whether there
+ * was a SIGPIPE
+ */
 struct told {
 	bool sent;
 	int err;
@@ -1092,7 +1106,7 @@ struct teller {
 	struct told told[CALLS];
 };
 
-/* The first call does not return before the connection has ended: nothing is read. */
+/* Nobody reads, so the first send() waits until the connection ends. */
 static void *send_and_tell(void *arg)
 {
 	struct teller *teller = arg;
@@ -1115,7 +1129,9 @@ static void *send_and_tell(void *arg)
 	return NULL;
 }
 
-/* Some was sent, and the call waits for room, when the connection ends. */
+/* End the connection while send() waits for room, after it has sent part of its
+ * data.
+ */
 static bool end_connection(struct teller *teller, int *peer, enum ending how)
 {
 	struct pollfd pfd = { .fd = *peer, .events = POLLIN };
@@ -1139,8 +1155,9 @@ static bool end_connection(struct teller *teller, int *peer, enum ending how)
 	return ok;
 }
 
-/* An error comes when a part of what a call sends was sent. As without a program, this
- * call tells how much that was, and the next one of the error.
+/* An error occurs after part of the data of a send() was sent. As without a
+ * program, this send() returns how much that was, and the next one returns the
+ * error.
  */
 static void error_part(struct msg_test *t, const char *scripts, enum ending how)
 {
@@ -1182,8 +1199,8 @@ static void error_part_shutdown(struct msg_test *t)
 	error_part(t, "", SHUTS_DOWN);
 }
 
-/* That the other socket was reset is for that one to report. A sender that redirects to
- * it is told that this is not possible.
+/* When the target of a redirect was reset, the target reports ECONNRESET, and
+ * the sender that redirects to it gets EPIPE.
  */
 static void redirect_error(struct msg_test *t)
 {
@@ -1197,7 +1214,7 @@ static void redirect_error(struct msg_test *t)
 	ASSERT_EQ(socket_error(t->sk), 0, "SO_ERROR");
 }
 
-/* Nobody is told but by the socket that what is corked cannot be sent: by its error. */
+/* Corked data cannot be sent after a reset: no send() reports that, only SO_ERROR. */
 static void cork_reset(struct msg_test *t)
 {
 	struct epoll_event ev = { .events = EPOLLET };
@@ -1210,7 +1227,9 @@ static void cork_reset(struct msg_test *t)
 	    ASSERT_OK(epoll_ctl(epfd, EPOLL_CTL_ADD, t->sk, &ev), "epoll_ctl") &&
 	    close_by_reset(&t->peer)) {
 		ASSERT_EQ(epoll_wait(epfd, &ev, 1, TIMEOUT_SEC * 1000), 1, "EPOLLERR");
-		/* It takes the socket lock, which a reset is received with. */
+		/* TCP_INFO takes the socket lock, so the reset was processed
+		 * after this.
+		 */
 		ASSERT_OK(getsockopt(t->sk, SOL_TCP, TCP_INFO, &info, &len), "TCP_INFO");
 		epoll_wait(epfd, &ev, 1, 0);
 		ASSERT_OK(bpf_map_delete_elem(t->map, &u32(0)), "delete");
@@ -1221,8 +1240,8 @@ static void cork_reset(struct msg_test *t)
 	close(epfd);
 }
 
-/* What the program has changed finds no room: it is asked about what is sent next, though
- * it has applied its verdict to more.
+/* There is no room for a message that the program has changed. The program runs
+ * on what is sent next, although it has applied its verdict to more bytes.
  */
 static void full_apply(struct msg_test *t)
 {
@@ -1244,7 +1263,7 @@ static void full_apply(struct msg_test *t)
 	ASSERT_EQ(t->skel->bss->runs, runs + 1, "runs");
 }
 
-/* Memory that cannot be read */
+/* Sending from an unreadable address */
 static void unreadable(struct msg_test *t)
 {
 	if (!set_scripts(t, ""))
@@ -1254,8 +1273,8 @@ static void unreadable(struct msg_test *t)
 	send_one(t, 10);
 }
 
-/* What is sent fills the ring, to the last element: nothing else is merged with it, for
- * another socket sends in between.
+/* Corked data fills the ring to the last element. No two sends share an
+ * element, as another socket sends in between.
  */
 static void cork_full_sent(struct msg_test *t)
 {

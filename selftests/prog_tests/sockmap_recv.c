@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What is received on a TCP socket in a sockmap with a verdict, and mostly a
- * stream parser; or with these attached straight to it.
+/* Receiving on a TCP socket with a verdict program and, in most tests, a stream
+ * parser, which are attached by a sockmap or by links on the socket.
  */
 #include <linux/if_packet.h>
 #include <linux/sock_diag.h>
@@ -12,13 +12,13 @@
 #include "sockmap_recv.h"
 
 #define RACE_MS 200
-#define RACE_ROUNDS 40	/* at least: each time, the attacker has an even chance */
+#define RACE_ROUNDS 40	/* at least; the attacker has an even chance in each */
 #define RACE_RECORD 5000
-#define RACE_VETH_MSS 200	/* over veth, it comes with a list of skbs */
+#define RACE_VETH_MSS 200	/* over veth, a record arrives as a list of skbs */
 #define RING_RECORD 3000
 #define BUSY_POLL_USEC 20000000	/* for longer than a test waits */
-#define BUSY_NS 20000000	/* a reader that has had the CPU for as long does not sleep */
-#define COME_AND_GO 3000	/* more than there is stack for */
+#define BUSY_NS 20000000	/* after this much CPU time, a reader is not asleep */
+#define COME_AND_GO 3000	/* times; as many nested calls would overflow the stack */
 
 static void run_steps(struct recv_test *s, const char *steps)
 {
@@ -35,7 +35,7 @@ static void run_steps(struct recv_test *s, const char *steps)
 	release_worker(s);
 }
 
-/* Records of in total many times the receive buffer, all dropped: the window
+/* Dropped records of many times the receive buffer's size in total: the window
  * stays open.
  */
 static void window_drop(struct recv_test *s)
@@ -56,16 +56,16 @@ static void window_drop(struct recv_test *s)
 
 #define FLOW_LEN 1000000	/* more than all buffers hold */
 #define FLOW_PIECE 1000		/* sent at once */
-#define FLOW_MS 300		/* none of it is taken for as long: held back */
-#define LATE_MS 1000		/* how long a record may take: more than a slow machine pauses */
+#define FLOW_MS 300		/* the sender is throttled if nothing is accepted for so long */
+#define LATE_MS 1000		/* time limit for a record, longer than a slow machine may pause */
 
-/* Records of one length, which FLOW_PIECE is a multiple of */
+/* Records of one length, a divisor of FLOW_PIECE */
 struct flow {
 	int record;
 	char action;
 };
 
-/* What each byte of a flow is, by its place */
+/* The byte of a flow at position @at */
 static __u8 flow_byte(const struct flow *f, int at)
 {
 	const __u8 head[] = { f->record >> 8, f->record & 0xff, f->action };
@@ -74,7 +74,7 @@ static __u8 flow_byte(const struct flow *f, int at)
 	return off < sizeof(head) ? head[off] : at / f->record * 7 + off;
 }
 
-/* What is missing of the piece at @at, as far as there is room */
+/* Send the rest of the piece at @at, as far as there is room */
 static int flow_send(int fd, const struct flow *f, int at)
 {
 	int i, n, len = FLOW_PIECE - at % FLOW_PIECE;
@@ -93,7 +93,7 @@ static bool has_room(int fd, int msec)
 	return poll(&pfd, 1, msec) == 1 && pfd.revents == POLLOUT;
 }
 
-/* Send FLOW_LEN bytes, or as many as go before there is no room for @msec. */
+/* Send FLOW_LEN bytes, or until there is no room for @msec. Return: the bytes sent */
 static int flow_until_full(int fd, const struct flow *f, int msec)
 {
 	int n, sent = 0;
@@ -137,7 +137,7 @@ static void small_buffers(struct recv_test *s)
 	}
 }
 
-/* Nobody reads what is sent, and the peer is held back. */
+/* Nobody reads what is sent, and the peer is throttled. */
 static int flow_held_back(struct recv_test *s, const struct flow *f, int msec)
 {
 	int sent;
@@ -147,8 +147,9 @@ static int flow_held_back(struct recv_test *s, const struct flow *f, int msec)
 	return ASSERT_LT(sent, FLOW_LEN, "sent before anything was read") ? sent : -1;
 }
 
-/* Then one reads from @reader, where the records go, and the peer goes on. The record of
- * which only half has come is not late because of that.
+/* Fill all buffers, then read from @reader, where the records go to, and send
+ * on. The last record is incomplete for longer than its time limit while the
+ * peer is throttled, and must not time out.
  */
 static bool flow(struct recv_test *s, const struct flow *f, int reader)
 {
@@ -190,7 +191,7 @@ static void flow_pass(struct recv_test *s)
 	flow_to_end(s, &f, s->sk);
 }
 
-/* Short records that nobody reads take little more memory than segments may. */
+/* Short records that nobody reads are charged little more memory than full segments. */
 static int flow_short(struct recv_test *s, const struct flow *f)
 {
 	int sent = flow_held_back(s, f, FLOW_MS);
@@ -221,7 +222,9 @@ static void short_poll(struct recv_test *s)
 	flow_end(s, &f, sent / f.record * f.record);
 }
 
-/* What was not judged, because there was no room, is read when nobody judges it. */
+/* Data that no verdict ran on for lack of room can be read once the program is
+ * detached.
+ */
 static void short_leave(struct recv_test *s)
 {
 	const struct flow f = { 20, 'P' };
@@ -231,7 +234,7 @@ static void short_leave(struct recv_test *s)
 	flow_end(s, &f, sent);
 }
 
-/* All of it by one call, which goes on for as long as there is more */
+/* One call reads all of it: it waits as long as more data follows */
 static void short_wait_all(struct recv_test *s)
 {
 	const struct flow f = { 20, 'P' };
@@ -258,7 +261,7 @@ static void flow_egress(struct recv_test *s)
 	flow_to_end(s, &f, s->other_peer);
 }
 
-/* What a socket cannot send does not keep its application from what it receives. */
+/* A socket that cannot send redirected data can still receive and read its own. */
 static void egress_blocked(struct recv_test *s)
 {
 	const struct flow f = { 1000, 'T' };
@@ -277,8 +280,9 @@ static void egress_blocked(struct recv_test *s)
 
 #define RELAY_LEN (300 * FLOW_PIECE)
 
-/* The application has read the end of file, and is done. What was redirected, and waits
- * for room to be sent, is sent before the FIN.
+/* The application has read the end of file, and closes or shuts down the other
+ * socket, or removes it from the map. Redirected data that waits for room to be
+ * sent is still sent, and before the FIN.
  */
 static void relay(struct recv_test *s, bool leaves, bool closes)
 {
@@ -286,7 +290,7 @@ static void relay(struct recv_test *s, bool leaves, bool closes)
 	int n, got = 0, sent = 0, size = 4096, large = 1 << 22;
 	char c;
 
-	/* All of it may be on its way from one socket to the other. */
+	/* The buffers hold all of it between the two sockets. */
 	if (xsetsockopt(s->sk, SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof(large)) ||
 	    xsetsockopt(s->other, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) ||
 	    xsetsockopt(s->other_peer, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)))
@@ -339,7 +343,9 @@ static void *send_flow(void *arg)
 	return NULL;
 }
 
-/* A worker delivers what is redirected to a socket, while this receives of its peer. */
+/* A worker delivers redirected records to a socket that also receives from its
+ * own peer.
+ */
 static void redirect_race(struct recv_test *s)
 {
 	const struct flow own = { 1000, 'P' }, in = { 1000, 'I' };
@@ -351,7 +357,7 @@ static void redirect_race(struct recv_test *s)
 	static __u8 buf[STREAM_MAX];
 	int n, started = 0, got = 0;
 
-	/* Without others, first. It also leaves the buffers small. */
+	/* Without redirects first, which also sets small buffers. */
 	if (!flow(s, &own, s->sk))
 		return;
 	for (; started < ARRAY_SIZE(senders); started++)
@@ -371,7 +377,7 @@ static void redirect_race(struct recv_test *s)
 	ASSERT_EQ(got, 2 * FLOW_LEN, "bytes that arrive");
 }
 
-/* Passed records that nobody reads close the window, and reading opens it */
+/* Passed records that nobody reads close the window, and reading opens it. */
 static void window_pass(struct recv_test *s)
 {
 	struct pollfd pfd = { .fd = s->peer, .events = POLLOUT };
@@ -393,7 +399,7 @@ static void window_pass(struct recv_test *s)
 		sent += n;
 	}
 	ASSERT_EQ(n < 0 ? errno : 0, EAGAIN, "sending on and on");
-	/* a window probe brings a little more now and then */
+	/* a window probe adds a few bytes now and then */
 	do {
 		received = bytes_received(s->sk);
 		held = rx_queue(s, s->sk);
@@ -430,7 +436,7 @@ static int unread(int fd)
 	return ioctl(fd, FIONREAD, &n) ? -errno : n;
 }
 
-/* -1 when it has ended */
+/* -1 if the thread has exited */
 static int times_slept(int tid)
 {
 	char path[64], line[128];
@@ -447,7 +453,7 @@ static int times_slept(int tid)
 	return n;
 }
 
-/* Not if it waits for the socket lock, nor if it has ended. */
+/* The thread exists and does not sleep, for instance on the socket lock. */
 static bool is_awake(int tid)
 {
 	return !sleeps(tid) && times_slept(tid) >= 0;
@@ -480,7 +486,7 @@ static void *read_in_thread(void *arg)
 	return NULL;
 }
 
-/* Have a thread sleep in recv(), or splice() */
+/* Start a thread and wait until it sleeps in @read */
 static bool start_reader_by(struct recv_test *s, struct reader *r, int len, int flags,
 			    int (*read)(int fd, void *buf, int len, int flags))
 {
@@ -506,8 +512,8 @@ static bool reads(struct reader *r, int len, const char *what)
 	return ASSERT_EQ(r->ret, len, what);
 }
 
-/* Programs come and go while the application sleeps in recv(). Each time it wakes up
- * to see who has what it waits for.
+/* Programs are attached and detached while the application sleeps in recv().
+ * Each change wakes it up, to wait on the right queue.
  */
 static void come_and_go(struct recv_test *s)
 {
@@ -549,7 +555,7 @@ static void blocked_read(struct recv_test *s)
 	check(s, INT_MAX, "reading what came after a dropped record");
 }
 
-/* recv(MSG_WAITALL) goes on over the ends of records, with MSG_PEEK too */
+/* recv(MSG_WAITALL) reads across record boundaries, also with MSG_PEEK */
 static void waits_for_all(struct recv_test *s, int peek)
 {
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
@@ -561,7 +567,7 @@ static void waits_for_all(struct recv_test *s, int peek)
 	slept = times_slept(r.tid);
 	new_record(s, 'P', 100);
 	send_record(s, 100, 0);
-	/* when it has read that, it sleeps again or returns */
+	/* after reading that, it sleeps again or returns */
 	while ((times_slept(r.tid) == slept || is_awake(r.tid) ||
 		(!peek && unread(s->sk) > 0)) && look_again(until))
 		;
@@ -583,7 +589,7 @@ static void wait_all_peek(struct recv_test *s)
 	waits_for_all(s, MSG_PEEK);
 }
 
-/* To a thread that sleeps */
+/* The peer sends a record to drop and one to pass, while a thread sleeps in a read */
 static void drop_and_pass(struct recv_test *s)
 {
 	new_record(s, 'D', 100);
@@ -593,7 +599,7 @@ static void drop_and_pass(struct recv_test *s)
 	send_record(s, 40, 0);
 }
 
-/* A thread sleeps in a read of a plain socket when it joins the map */
+/* A thread sleeps in a read of a plain socket when the socket is added to the map */
 static void join_blocked_in(struct recv_test *s,
 			    int (*read)(int fd, void *buf, int len, int flags))
 {
@@ -616,7 +622,7 @@ static void splice_join_blocked(struct recv_test *s)
 	join_blocked_in(s, splice_read);
 }
 
-/* or of one that is judged */
+/* A thread sleeps in splice() from a socket with a verdict */
 static void splice_blocked(struct recv_test *s)
 {
 	static struct reader r;
@@ -627,7 +633,7 @@ static void splice_blocked(struct recv_test *s)
 	reads(&r, 70, "what was passed");
 }
 
-/* The beginning of a record becomes readable when the socket leaves the map */
+/* Part of a record becomes readable when the socket is removed from the map */
 static void leave_blocked(struct recv_test *s)
 {
 	static struct reader r;
@@ -642,7 +648,7 @@ static void leave_blocked(struct recv_test *s)
 	reads(&r, 60, "what was not judged");
 }
 
-/* sendfile() from the socket, and tee() of what it gave */
+/* sendfile() from the socket, then tee() from the pipe it filled */
 static void sendfile_tee(struct recv_test *s)
 {
 	__u8 buf[1000];
@@ -666,7 +672,7 @@ static void sendfile_tee(struct recv_test *s)
 	close(b[1]);
 }
 
-/* TLS takes recvmsg() for its own. */
+/* TLS is refused, as it would replace recvmsg(). */
 static void tls_refused(struct recv_test *s)
 {
 	int err = setsockopt(s->sk, IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls"));
@@ -686,7 +692,7 @@ struct packet {
 	__u8 data[RING_RECORD];
 } __packed;
 
-/* Add up @len bytes, an even number, for the Internet checksum. */
+/* The sum of @len bytes, an even number, for the Internet checksum. */
 static __u32 add_up(const void *data, int len, __u32 sum)
 {
 	const __u16 *at = data;
@@ -703,7 +709,7 @@ static __u16 checksum(__u32 sum)
 	return ~sum;
 }
 
-/* What the peer would send, made by somebody else */
+/* A packet as the peer would send it, for a packet socket to send */
 static bool forge(struct recv_test *s, struct packet *p)
 {
 	struct sockaddr_in from, to;
@@ -743,8 +749,8 @@ static bool forge(struct recv_test *s, struct packet *p)
 	return true;
 }
 
-/* Who has CAP_NET_RAW, in a container for instance, sends from memory that it
- * has mapped.
+/* A process with CAP_NET_RAW, in a container for instance, sends from memory
+ * that it has mapped, by PACKET_TX_RING, and writes to it afterwards.
  */
 static void packet_ring(struct recv_test *s)
 {
@@ -800,7 +806,7 @@ static void *write_in_thread(void *arg)
 	return NULL;
 }
 
-/* The attacker has written, and written something else. */
+/* Wait until the attacker has written each value at least once. */
 static void written(struct racer *r)
 {
 	unsigned int before = READ_ONCE(r->writes);
@@ -809,7 +815,7 @@ static void written(struct racer *r)
 		sched_yield();
 }
 
-/* The pages are in the pipe for a while. */
+/* The pages stay in the pipe while the attacker writes. */
 static int splice_and_wait(int fd, __u8 *buf, int len, struct racer *r)
 {
 	int n, fds[2];
@@ -827,7 +833,7 @@ static int splice_and_wait(int fd, __u8 *buf, int len, struct racer *r)
 	return n;
 }
 
-/* The first page is mapped for a while, and the rest is copied. */
+/* The whole pages stay mapped while the attacker writes; the rest is copied. */
 static int map_and_wait(int fd, __u8 *buf, int len, struct racer *r)
 {
 	struct tcp_zerocopy_receive zc = {
@@ -865,8 +871,9 @@ static int race_read(int fd, __u8 *buf, int len, char how, struct racer *r)
 	return recv(fd, buf, len, MSG_DONTWAIT);
 }
 
-/* An attacker writes all the time to what is sent. Whatever the verdict finds,
- * no record is delivered that says it shall be dropped. @ways: to send, to read
+/* An attacker keeps writing to the memory that is sent. A record that the
+ * verdict has passed must be delivered as the verdict saw it. @ways: the
+ * methods to send and to read
  */
 static void race(struct recv_test *s, const char *ways)
 {
@@ -880,7 +887,7 @@ static void race(struct recv_test *s, const char *ways)
 
 	if (!get_shared(s))
 		return;
-	/* or it would wait for a reader that finds nothing */
+	/* do not wait forever if the reader reads nothing */
 	xsetsockopt(s->peer, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
 	r.action = &s->shared[2];
 	new_record(s, 'P', len);
@@ -895,16 +902,16 @@ static void race(struct recv_test *s, const char *ways)
 		judged(s);
 		if (!same(s, s->skel->bss->judged, s->judged, "judged records"))
 			break;
-		/* Where CPUs take turns, it is now the attacker's */
+		/* On a single CPU, let the attacker run now */
 		written(&r);
 		for (; race_read(s->sk, buf, len, ways[1], &r) == len; got++)
 			won |= !same(s, !memcmp(buf, s->rec, len), true,
-				     "delivered as it was judged");
+				     "delivered as the verdict saw it");
 	} while (!won && (++rounds < RACE_ROUNDS || now_ms() < until));
 	if (!won)
-		ASSERT_GT(got, 0, "records that were delivered");
+		ASSERT_GT(got, 0, "records delivered");
 	if (ways[1] == 'z' && in_place() && !won)
-		ASSERT_GT(mapped_bytes, mapped, "bytes that were mapped");
+		ASSERT_GT(mapped_bytes, mapped, "bytes mapped");
 	r.stop = true;
 	pthread_join(r.thread, NULL);
 }
@@ -921,7 +928,7 @@ static void interrupted(struct recv_test *s)
 
 	sigaction(SIGUSR1, &sa, &old);
 	if (start_reader(s, &r, 100, 0)) {
-		/* No restart: the socket has a time-out */
+		/* recv() is not restarted, as the socket has a timeout */
 		pthread_kill(r.thread, SIGUSR1);
 		pthread_join(r.thread, NULL);
 		ASSERT_EQ(r.ret, -1, "recv");
@@ -937,14 +944,14 @@ static bool is_readable(int fd)
 	return poll(&pfd, 1, 0) == 1;
 }
 
-/* Nothing more can be read, for this reason */
+/* There is no more data to read, and recv() fails with @err */
 static void fails(struct recv_test *s, int err)
 {
 	ASSERT_EQ(recv(s->sk, s->pend, 1, MSG_DONTWAIT), -1, "recv");
 	ASSERT_EQ(errno, err, "errno");
 }
 
-/* SO_RCVLOWAT counts what can be read */
+/* SO_RCVLOWAT counts only bytes that can be read */
 static void lowat(struct recv_test *s)
 {
 	int low = 250;
@@ -958,7 +965,9 @@ static void lowat(struct recv_test *s)
 	ASSERT_TRUE(is_readable(s->sk), "readable with 1200 bytes");
 }
 
-/* It is enough once less is asked for, with a part of another record or without. */
+/* Lowering SO_RCVLOWAT makes the socket readable, whether part of a record
+ * follows or not.
+ */
 static void lowat_lowered(struct recv_test *s)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
@@ -971,20 +980,20 @@ static void lowat_lowered(struct recv_test *s)
 	run_steps(s, "P100 P100");
 	low = 201;
 	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
-	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "events for less than is asked for");
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "events below SO_RCVLOWAT");
 	low = 200;
 	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
-	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 1, "events for all that is asked for");
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 1, "events when SO_RCVLOWAT is reached");
 	run_steps(s, "P300/100");
 	low = 100;
 	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
-	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 1, "events beside a part of a record");
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 1, "events with part of a record behind");
 	run_steps(s, "/200");
 out:
 	close(ep);
 }
 
-/* An event for what can be read, none for what cannot */
+/* Edge-triggered epoll: events only for data that can be read */
 static void edge(struct recv_test *s)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
@@ -994,18 +1003,18 @@ static void edge(struct recv_test *s)
 	    !ASSERT_OK(epoll_ctl(ep, EPOLL_CTL_ADD, s->sk, &ev), "epoll_ctl"))
 		goto out;
 	run_steps(s, "D100 P100/50");
-	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "events for nothing to read");
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "events with nothing to read");
 	run_steps(s, "/50");
 	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 1, "events for a record");
-	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "events for the same again");
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "events for the same data");
 	run_steps(s, "P100");
 	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 1, "events for another");
 	run_steps(s, "D100 P100/50");
-	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "events for nothing more to read");
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "events with nothing more to read");
 	run_steps(s, "L");
 	/* A worker wakes the readers. */
 	ASSERT_EQ(epoll_wait(ep, &ev, 1, READ_TIMEOUT_SEC * 1000), 1,
-		  "events for what is not judged any more");
+		  "events for data without a verdict");
 out:
 	close(ep);
 }
@@ -1031,7 +1040,7 @@ static int connect_to(struct recv_test *s, int listener)
 	return fd;
 }
 
-/* A listening socket in the map tells of connections, and these of their data. */
+/* A listening socket in the map reports connections, and these report their data. */
 static void listener(struct recv_test *s)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
@@ -1069,7 +1078,7 @@ static bool signalled(int sig, int msec)
 	return sigtimedwait(&set, NULL, &timeout) == sig;
 }
 
-/* SIGIO is for what can be read */
+/* SIGIO is sent only for data that can be read */
 static void sigio(struct recv_test *s)
 {
 	sigset_t set, old;
@@ -1080,18 +1089,18 @@ static void sigio(struct recv_test *s)
 	fcntl(s->sk, F_SETOWN, getpid());
 	fcntl(s->sk, F_SETFL, O_ASYNC);
 	run_steps(s, "D100 P100/50");
-	ASSERT_FALSE(signalled(SIGIO, 0), "SIGIO for nothing to read");
+	ASSERT_FALSE(signalled(SIGIO, 0), "SIGIO with nothing to read");
 	run_steps(s, "/50");
 	ASSERT_TRUE(signalled(SIGIO, READ_TIMEOUT_SEC * 1000), "SIGIO for a record");
 	run_steps(s, "R100 D100 P100/50");
-	ASSERT_FALSE(signalled(SIGIO, 0), "SIGIO for nothing more to read");
+	ASSERT_FALSE(signalled(SIGIO, 0), "SIGIO with nothing more to read");
 	fcntl(s->sk, F_SETFL, 0);
 	while (signalled(SIGIO, 0))
 		;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
-/* The largest record the parser admits, with a receive buffer that small */
+/* With the smallest receive buffer, a record of that size is passed */
 static void big_record(struct recv_test *s)
 {
 	struct pollfd pfd = { .fd = s->sk, .events = POLLIN };
@@ -1108,14 +1117,14 @@ static void big_record(struct recv_test *s)
 		return;
 	check(s, INT_MAX, "reading it");
 
-	/* and none that is longer */
+	/* a longer one is an error */
 	new_record(s, 'P', rcvbuf + 1);
 	send_part(s, s->peer, rcvbuf + 1, 0);
 	ASSERT_EQ(poll(&pfd, 1, READ_TIMEOUT_SEC * 1000), 1, "POLLIN");
 	fails(s, EMSGSIZE);
 }
 
-/* Time-out of the parser: after what was passed */
+/* An incomplete record times out, after the application has read the passed data */
 static void timed_out(struct recv_test *s)
 {
 	struct pollfd pfd = { .fd = s->sk, .events = POLLIN };
@@ -1128,7 +1137,7 @@ static void timed_out(struct recv_test *s)
 	fails(s, ETIMEDOUT);
 }
 
-/* Reset by the peer: after what was passed */
+/* The peer resets the connection: the error comes after the passed data */
 static void reset(struct recv_test *s)
 {
 	struct pollfd pfd = { .fd = s->sk };
@@ -1142,7 +1151,9 @@ static void reset(struct recv_test *s)
 	ASSERT_EQ(recv(s->sk, s->pend, 1, MSG_DONTWAIT), 0, "end of file");
 }
 
-/* Who has shut down reading finds the end of file, and before it what comes nevertheless. */
+/* After shutdown(SHUT_RD), the application reads data that still arrives, then
+ * the end of file.
+ */
 static void shutdown_read(struct recv_test *s)
 {
 	static struct reader r;
@@ -1152,11 +1163,11 @@ static void shutdown_read(struct recv_test *s)
 	shutdown(s->sk, SHUT_RD);
 	reads(&r, 0, "recv() that sleeps");
 	s->fin = 1;
-	s->unheld = true;	/* no FIN has come */
+	s->unheld = true;	/* no FIN was received */
 	run_steps(s, "P100 P1000/400 -100 /600 -1000 E");
 }
 
-/* Who has shut down writing goes on reading. */
+/* After shutdown(SHUT_WR), the socket still receives. */
 static void shutdown_write(struct recv_test *s)
 {
 	shutdown(s->sk, SHUT_WR);
@@ -1164,7 +1175,9 @@ static void shutdown_write(struct recv_test *s)
 	run_steps(s, "D100 P100 P1000/400 -100 /600 -1000");
 }
 
-/* As long as no ACK comes, the sender keeps what it sent, and FIN is not merged with it. */
+/* The receiver delays ACKs, so the sender keeps its data, and FIN is in a
+ * segment of its own.
+ */
 static void fin_alone(struct recv_test *s)
 {
 	int zero = 0;
@@ -1173,7 +1186,7 @@ static void fin_alone(struct recv_test *s)
 	run_steps(s, "P100 P1000/400 F -100 E");
 }
 
-/* MSG_PEEK where SO_PEEK_OFF says, MSG_TRUNC without a buffer */
+/* MSG_PEEK with SO_PEEK_OFF, MSG_TRUNC without a buffer */
 static void peek_trunc(struct recv_test *s)
 {
 	__u8 buf[300];
@@ -1194,7 +1207,7 @@ static void peek_trunc(struct recv_test *s)
 	read_unread(s, 50, '-');
 }
 
-/* Of a record under way, @len bytes that are sent in another way than by send_record() */
+/* Send @len more bytes of a record with @flags, without running the model's verdict */
 static bool send_more(struct recv_test *s, int len, int flags)
 {
 	if (!same(s, xsend(s->peer, s->rec + s->rec_sent, len, flags), len, "sent"))
@@ -1206,7 +1219,7 @@ static bool send_more(struct recv_test *s, int len, int flags)
 	return true;
 }
 
-/* Urgent data is data. */
+/* Urgent data is treated as normal data. */
 static void out_of_band(struct recv_test *s)
 {
 	int i;
@@ -1223,9 +1236,9 @@ static void out_of_band(struct recv_test *s)
 		check(s, INT_MAX, "reading it");
 }
 
-/* TCP collapses what it has received when there is more than the receive buffer takes:
- * here, part of a record behind others that nobody reads. Unpatched kernels may not
- * survive that, and are found out before.
+/* TCP collapses skbs when received data exceeds the receive buffer: here, those
+ * of part of a record, behind others that nobody reads. Unpatched kernels might
+ * crash then, and fail an earlier check instead.
  */
 static void collapse(struct recv_test *s)
 {
@@ -1252,7 +1265,9 @@ static void collapse(struct recv_test *s)
 		check(s, INT_MAX, "reading it");
 }
 
-/* Whatever it returns, the application reads an error that it understands. */
+/* Whatever the parser returns, the application gets an error number that it can
+ * expect.
+ */
 static void parser_errors(struct recv_test *s)
 {
 	static const struct {
@@ -1275,7 +1290,9 @@ static void parser_errors(struct recv_test *s)
 	}
 }
 
-/* The other socket cannot send what is redirected to it, and goes on receiving. */
+/* The other socket cannot send redirected data: it reports an error, and still
+ * receives.
+ */
 static void egress_failed(struct recv_test *s)
 {
 	struct pollfd pfd = { .fd = s->other };
@@ -1292,7 +1309,7 @@ static void egress_failed(struct recv_test *s)
 	run_steps(s, "R100 P100 -100 I100 -100");
 }
 
-/* A map that does not take the socket after all leaves none of its programs on it. */
+/* A failed map update leaves none of the map's programs on the socket. */
 static void insert_refused(struct recv_test *s)
 {
 	int map = bpf_map_create(BPF_MAP_TYPE_SOCKMAP, "refuses", 4, 4, 1, NULL);
@@ -1309,7 +1326,7 @@ out:
 	close(map);
 }
 
-/* Nor does one whose programs are not for such a socket. */
+/* A map with a parser refuses a UDP socket. A map with only a verdict accepts it. */
 static void progs_refused(struct recv_test *s)
 {
 	int parser = bpf_program__fd(s->skel->progs.prog_parser);
@@ -1338,7 +1355,9 @@ out:
 	close(fd);
 }
 
-/* The socket is made anew, for another connection: of the old one nothing is left. */
+/* The socket is disconnected and connected again: no state of the old
+ * connection is left.
+ */
 static void disconnect(struct recv_test *s)
 {
 	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
@@ -1366,8 +1385,8 @@ out:
 	close_fd(&fd);
 }
 
-/* Another connection joins the map as soon as it is there, and is accepted when it has
- * received something.
+/* A sockops program adds a connection to the map as soon as it is established.
+ * It receives a record before it is accepted.
  */
 static void before_accept(struct recv_test *s)
 {
@@ -1407,7 +1426,9 @@ out:
 	close_fd(&cgroup);
 }
 
-/* The peer learns from a reset what the application has not read, as with any socket. */
+/* Closing with unread data resets the connection, as for any socket; dropped
+ * data is not unread.
+ */
 static void close_after(struct recv_test *s, const char *steps, int len, int err)
 {
 	char c;
@@ -1435,9 +1456,9 @@ static void close_unread_left(struct recv_test *s)
 	close_after(s, "P200 L", -1, ECONNRESET);
 }
 
-/* A socket receives as a plain one, with only a program for what it sends, or when the
- * verdict passes all: what is asked of it is asked of one of each, and the answers are
- * the same.
+/* A socket receives like a plain one if its only program is for what it sends,
+ * or if the verdict passes everything: the same questions, to one of each, have
+ * the same answers.
  */
 struct answers {
 	int n;
@@ -1460,7 +1481,7 @@ static void answer_err(struct answers *a, const char *what, long ret)
 	answer(a, what, ret < 0 ? -errno : ret);
 }
 
-/* A map for what it sends, or a link */
+/* Have a sk_msg program run on what the socket sends, by a map or by a link */
 static bool judge_sent(struct recv_test *s, int *map)
 {
 	struct bpf_program *prog = s->skel->progs.prog_msg;
@@ -1475,7 +1496,7 @@ static bool judge_sent(struct recv_test *s, int *map)
 	       !xbpf_map_update_elem(*map, &u32(0), &u64(s->sk), BPF_ANY);
 }
 
-/* Of a plain socket, and of one with programs: of a verdict, or for what it sends */
+/* Ask a plain socket, and one with programs: a verdict, or only a sk_msg program */
 static bool ask_both(struct recv_test *s, bool verdict, struct answers *plain,
 		     struct answers *progs, void (*ask)(struct recv_test *s, struct answers *a))
 {
@@ -1507,7 +1528,9 @@ static bool same_answers(const struct answers *a, const struct answers *b)
 	return a->n == b->n;
 }
 
-/* A wake-up for nothing is allowed, to either. So ask again: what is so each time counts. */
+/* Both may have spurious wakeups. So ask again: only a difference in each try
+ * is a failure.
+ */
 static void as_plain(struct recv_test *s, bool verdict,
 		     void (*ask)(struct recv_test *s, struct answers *a))
 {
@@ -1529,7 +1552,7 @@ static void as_plain(struct recv_test *s, bool verdict,
 		ASSERT_EQ(progs.of[i].value, plain.of[i].value, plain.of[i].what);
 }
 
-/* @len bytes come; they may be too few to be readable. */
+/* The socket receives @len bytes, which may be too few for SO_RCVLOWAT. */
 static void come(struct recv_test *s, int len, int flags)
 {
 	static const __u8 buf[1000];
@@ -1547,7 +1570,9 @@ static int events_of(int fd)
 	return pfd.revents;
 }
 
-/* Read @len bytes; does a control message of @type come with them? Its data to @data */
+/* Read @len bytes. Return: whether a control message of @type came with them;
+ * its data in @data
+ */
 static bool recv_control(int fd, int len, int level, int type, void *data, int size, long *n)
 {
 	char control[CMSG_SPACE(3 * sizeof(struct timespec)) + CMSG_SPACE(sizeof(int))];
@@ -1571,7 +1596,7 @@ static bool recv_control(int fd, int len, int level, int type, void *data, int s
 	return false;
 }
 
-/* The bytes read, and those left as TCP_INQ says, in thousands */
+/* Return: the bytes read, plus 1000 times the bytes left according to TCP_INQ */
 static long recv_inq(int fd, int len)
 {
 	int one = 1, zero = 0, inq = -1;
@@ -1619,7 +1644,9 @@ static void answer_read(struct answers *a, struct reader *r, const char *what)
 	answer(a, what, r->ret < 0 ? -r->err : r->ret);
 }
 
-/* Send until there is no more room, also after what is on its way arrived. */
+/* Send until there is no more room, even after the peer has received all that
+ * is in flight.
+ */
 static void fill(struct recv_test *s)
 {
 	struct pollfd pfd = { .fd = s->sk, .events = POLLOUT };
@@ -1635,7 +1662,7 @@ static void fill(struct recv_test *s)
 	} while ((left > unsent || poll(&pfd, 1, 0)) && look_again(until));
 }
 
-/* The socket can send again: that wakes who waits to receive, too. */
+/* The socket becomes writable, which also wakes threads that wait to receive. */
 static void make_room(struct recv_test *s, struct reader *r)
 {
 	struct pollfd pfd = { .fd = s->sk, .events = POLLOUT };
@@ -1713,8 +1740,8 @@ static void ask_events(struct recv_test *s, struct answers *a)
 	recv(s->sk, buf, 300, MSG_DONTWAIT);
 	xsetsockopt(s->sk, SOL_SOCKET, SO_RCVLOWAT, &low, sizeof(low));
 	come(s, 100, 0);
-	answer(a, "event for less than SO_RCVLOWAT", epoll_wait(ep, &ev, 1, 0));
-	answer(a, "poll() for less than SO_RCVLOWAT", events_of(s->sk));
+	answer(a, "event below SO_RCVLOWAT", epoll_wait(ep, &ev, 1, 0));
+	answer(a, "poll() below SO_RCVLOWAT", events_of(s->sk));
 	come(s, 100, 0);
 	answer(a, "event for more", epoll_wait(ep, &ev, 1, 0));
 	answer(a, "poll() for more", events_of(s->sk));
@@ -1753,14 +1780,16 @@ static void msg_only_events(struct recv_test *s)
 	as_plain(s, false, ask_events);
 }
 
-/* Another socket's sk_msg program redirects to this one, which has only one itself. */
+/* Another socket's sk_msg program redirects to this one, which has only a
+ * sk_msg program.
+ */
 static bool redirect_msgs(struct recv_test *s, int *map)
 {
 	return judge_sent(s, map) && judge_sender(s) &&
 	       !xbpf_map_update_elem(s->map, &u32(0), &u64(s->sk), BPF_ANY);
 }
 
-/* @len bytes come, redirected ('J') or received ('P'). */
+/* The socket gets @len bytes, by a redirect ('J') or from its peer ('P'). */
 static void come_by(struct recv_test *s, char how, int len)
 {
 	__u8 buf[300];
@@ -1769,8 +1798,8 @@ static void come_by(struct recv_test *s, char how, int len)
 	xsend(how == 'J' ? s->other_peer : s->peer, buf, len, 0);
 }
 
-/* And a thread that sleeps in recv() reads them, if it does within @msec, and goes on to
- * sleep.
+/* The same, for a thread that sleeps in recv(): wait up to @msec for it to read
+ * them and to sleep again.
  */
 static void come_to(struct recv_test *s, struct reader *r, char how, int len, int msec)
 {
@@ -1783,8 +1812,8 @@ static void come_to(struct recv_test *s, struct reader *r, char how, int len, in
 		;
 }
 
-/* What comes, in steps as "J100 P200", is read by one call. If it is to wait for all, it
- * reads each at once; or else it may.
+/* A single call reads all that arrives in @steps, like "J100 P200". With
+ * MSG_WAITALL, it must read each of them at once; otherwise it may.
  */
 static void reads_all(struct recv_test *s, const char *steps, int flags, const char *what)
 {
@@ -1808,7 +1837,7 @@ static void reads_all(struct recv_test *s, const char *steps, int flags, const c
 		ASSERT_OK(memcmp(r.buf, want, total), "bytes in order");
 }
 
-/* recv(MSG_WAITALL) counts what is redirected, and what is received. */
+/* recv(MSG_WAITALL) counts both redirected and received data. */
 static void msg_only_wait_all(struct recv_test *s)
 {
 	static struct reader r;
@@ -1830,7 +1859,7 @@ out:
 	close(map);
 }
 
-/* So does SO_RCVLOWAT, in recv() and for poll(). */
+/* SO_RCVLOWAT counts both as well, in recv() and for poll(). */
 static void msg_only_lowat(struct recv_test *s)
 {
 	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
@@ -1850,18 +1879,18 @@ static void msg_only_lowat(struct recv_test *s)
 	until = now_ms() + READ_TIMEOUT_SEC * 1000;
 	while (unread(s->sk) < 100 && look_again(until))
 		;
-	ASSERT_EQ(events_of(s->sk), 0, "poll() for less than SO_RCVLOWAT");
-	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "event for less than SO_RCVLOWAT");
+	ASSERT_EQ(events_of(s->sk), 0, "poll() below SO_RCVLOWAT");
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, 0), 0, "event below SO_RCVLOWAT");
 	come_by(s, 'P', 50);
-	ASSERT_EQ(epoll_wait(ep, &ev, 1, READ_TIMEOUT_SEC * 1000), 1, "event for as much");
-	ASSERT_EQ(events_of(s->sk), POLLIN, "poll() for as much");
+	ASSERT_EQ(epoll_wait(ep, &ev, 1, READ_TIMEOUT_SEC * 1000), 1, "event at SO_RCVLOWAT");
+	ASSERT_EQ(events_of(s->sk), POLLIN, "poll() at SO_RCVLOWAT");
 	ASSERT_EQ(recv(s->sk, buf, sizeof(buf), MSG_DONTWAIT), 150, "recv()");
 out:
 	close(map);
 	close(ep);
 }
 
-/* A thread sleeps in recv() when its socket becomes one that is redirected to. */
+/* A thread sleeps in recv() when a redirect to its socket becomes possible. */
 static void msg_only_join(struct recv_test *s)
 {
 	static struct reader r;
@@ -1875,7 +1904,7 @@ static void msg_only_join(struct recv_test *s)
 	close(map);
 }
 
-/* A record comes; what can be read of it does, when FIONREAD says all */
+/* Send a record, and wait until FIONREAD reports all of it */
 static void record_comes(struct recv_test *s, int len, char how)
 {
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
@@ -1886,7 +1915,7 @@ static void record_comes(struct recv_test *s, int len, char how)
 		;
 }
 
-/* Does a read come with the time at which the data was received? */
+/* Return: whether a read of @len bytes has a receive timestamp */
 static bool recv_stamped(int fd, int len)
 {
 	struct timespec stamp;
@@ -1896,7 +1925,7 @@ static bool recv_stamped(int fd, int len)
 	       n == len;
 }
 
-/* A worker of the kernel has to turn it on first. */
+/* Wait until a kernel worker has turned on timestamps. */
 static void start_stamps(struct recv_test *s)
 {
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
@@ -1908,8 +1937,8 @@ static void start_stamps(struct recv_test *s)
 	} while (!recv_stamped(s->sk, 100) && look_again(until));
 }
 
-/* The bytes read by io_uring, and in thousands whether it says that there are more, as it
- * learns from msghdr.msg_get_inq
+/* Return: the bytes read by io_uring, plus 1000 if it reports that there are
+ * more, which it knows from msghdr.msg_get_inq
  */
 static long recv_uring(int fd, int len, bool multishot)
 {
@@ -1939,7 +1968,7 @@ static void ask_uring(struct recv_test *s, struct answers *a)
 	answer(a, "io_uring at the end", recv_uring(s->sk, 100, false));
 }
 
-/* Neither part of a record nor what was dropped is something to read. */
+/* io_uring does not report part of a record, or dropped data, as data to read. */
 static void uring_inq(struct recv_test *s)
 {
 	as_plain(s, true, ask_uring);
@@ -1975,7 +2004,9 @@ static void *read_busily(void *arg)
 	return NULL;
 }
 
-/* It has been in recv() for so long, unless it sleeps there. */
+/* Wait until the thread has polled in recv() for BUSY_NS of CPU time; a
+ * sleeping one does not.
+ */
 static void wait_until_busy(struct busy_reader *r)
 {
 	__u64 until = now_ms() + READ_TIMEOUT_SEC * 1000;
@@ -2015,7 +2046,7 @@ static void ask_busy(struct recv_test *s, struct answers *a)
 	ASSERT_EQ(r.slept, 0, "times that it slept");
 }
 
-/* A reader that waits in recv() polls the device. */
+/* A reader that waits in recv() busy-polls the device. */
 static void busy_poll(struct recv_test *s)
 {
 	as_plain(s, true, ask_busy);
@@ -2041,7 +2072,7 @@ static void ask_passed(struct recv_test *s, struct answers *a)
 	answer_err(a, "splice()", splice_read(s->sk, buf, 1000, MSG_DONTWAIT));
 	answer_err(a, "the rest", recv(s->sk, buf, sizeof(buf), MSG_DONTWAIT));
 
-	/* Others do not survive it, and have failed by now. */
+	/* Unpatched kernels would crash, and have failed by now. */
 	if (!in_place())
 		return;
 	/* Pages of the sender, which the kernel copies before they are queued */
@@ -2060,7 +2091,7 @@ static void ask_passed(struct recv_test *s, struct answers *a)
 	munmap(map, 16384);
 }
 
-/* What a verdict passes is read with all that TCP offers. */
+/* Passed data can be read by every method that plain TCP has. */
 static void passed_as_plain(struct recv_test *s)
 {
 	as_plain(s, true, ask_passed);
@@ -2073,10 +2104,10 @@ static const struct {
 	bool ready;
 	bool no_parser;
 	bool v4;		/* over IPv4 only */
-	const char *race;	/* with these ways to send and to read */
+	const char *race;	/* the methods to send and to read */
 	bool veth;		/* over veth with GRO */
 } tests[] = {
-	/* records of one fate */
+	/* records with the same verdict */
 	{ "unread",		"P100 P100 -50 -100 -50" },
 	{ "read_each",		"P100 -100 P1000 -1000 P3 -3" },
 	{ "drop",		"D100 D60000 D3" },
@@ -2088,24 +2119,24 @@ static const struct {
 	{ "half_header",	"P100/1 /99 D100/1 /99 -100" },
 	{ "pieces",		"P4000/1000 /1000 /1000 /1000 -4000" },
 
-	/* one after the other */
+	/* records with different verdicts */
 	{ "mix_read_late",	"P100 D200 P300 R400 P500 T600 -100 -300 -500" },
 	{ "mix_read_early",	"D50 P100 -50 R70 -50 T90 P100 D10 -100" },
 	{ "mix_half",		"P100 D1000/400 -100 /600 P200 R1000/1 /999 -200" },
 	{ "mix_half_unread",	"P100 P1000/400 -60 /600 -40 D500/499 /1 -1000" },
 
-	/* as long as the verdict leaves them; without a repair, to shorten one is a panic */
+	/* changed in length by the verdict; shortening panics kernels without the fix */
 	{ "changed",		"G100 -108 H100 -108 X100 -108 C100 -97 Y100 -97 P10 -10" },
 	{ "cut_to_nothing",	"G100 -108 N100 P10 -10 N60000 N3 P100 -100" },
 	{ "cut_to_nothing_verdict", "N100 P10 -10 N9000 P100 -100", .no_parser = true },
 
-	/* a stream goes on where it was left */
+	/* after removal from the map, the stream continues where it was */
 	{ "unread_then_leave",	"P100 P100 -200 L U300 -300" },
 	{ "read_then_leave",	"P100 -100 D100 R100 T100 L U300 -300" },
 	{ "drop_then_leave",	"P100 D100 -100 L U300 -300" },
 	{ "redirect_then_leave", "R100 P100 T100 -100 L U300 -300" },
 
-	/* another socket's records in this one's queue */
+	/* records redirected from another socket */
 	{ "redirected_in",	"I100 P200 -100 -200" },
 	{ "redirected_in_between", "P200 I100 -200 P300 -400 I100 I100 -200" },
 	{ "redirected_in_unread", "P200 I100 P300 -200 -100 -300" },
@@ -2131,19 +2162,19 @@ static const struct {
 	{ "relay_leave",	.run = relay_leave },
 	{ "redirect_race",	.run = redirect_race },
 
-	/* what can be read now */
+	/* readiness */
 	{ "ready_half",		"P167/36 /111 /20 -167", .ready = true },
 	{ "ready_behind",	"P66 P5163/2000 /2000 -66 /1163 -5163", .ready = true },
 	{ "ready_mix",		"D100 P100 R100 P1000/400 T100/1 -100", .ready = true },
 	{ "ready_verdict",	"D100 P100 P100 -50 D100 R100 -150", .ready = true,
 							.no_parser = true },
 
-	/* segments that overlap, after a retransmission */
+	/* overlapping segments, after a retransmission */
 	{ "resent",		"P60 O30 P40 -100", .ready = true },
 	{ "resent_half",	"P100/60 O30 /40 P50 -150", .ready = true },
 	{ "resent_verdict",	"P60 O30 P40 -100", .ready = true, .no_parser = true },
 
-	/* leaving the map with data in every state */
+	/* removal from the map with data in every state */
 	{ "leave_unread",	"P100 P100 -50 L U300 -450", .ready = true },
 	{ "leave_unread_verdict", "P100 P100 -50 L U300 -450", .ready = true,
 							.no_parser = true },
@@ -2156,7 +2187,7 @@ static const struct {
 	{ "leave_backlog",	"[ I100 P200 L ] U50 -350" },
 	{ "leave_fin",		"P100 P1000/400 L F -500 E", .ready = true },
 
-	/* joining it with data there */
+	/* addition to the map with data in the receive queue */
 	{ "join_pass",		"L P100 A -100 P50 -50", .ready = true },
 	{ "join_drop",		"L D100 A P50 -50", .ready = true },
 	{ "join_drop_verdict",	"L D100 A P50 -50", .ready = true, .no_parser = true },
@@ -2165,7 +2196,7 @@ static const struct {
 	{ "rejoin_half",	"P1000/400 L A /600 -1000", .ready = true },
 	{ "rejoin_unread",	"P100 P50 -20 L D100 P70 A -200 L U10 -10", .ready = true },
 
-	/* all ways to read */
+	/* all methods to read */
 	{ "splice",		"P100 P3000 s50 s3050", .ready = true },
 	{ "splice_half",	"P1000/400 s0 /600 P100 s1000 -100", .ready = true },
 	{ "splice_verdict",	"D100 s0 P100 s100", .ready = true, .no_parser = true },
@@ -2185,7 +2216,7 @@ static const struct {
 	{ "multishot",		"D100 m0 P1000/400 m0 /600 P100 m1000 m100", .ready = true },
 	{ "io_uring_join",	"L D100 P1000/400 A u0 /600 u1000", .ready = true },
 
-	/* what the sender can still write to */
+	/* memory that the sender can still write to */
 	{ "sendfile",		"P9000! D100! P100! -9100" },
 	{ "sendfile_half",	"P9000/4000! /5000! -9000" },
 	{ "sendfile_redirect",	"R9000! T9000!" },
@@ -2209,7 +2240,7 @@ static const struct {
 	{ "race_msg_zerocopy_map", .race = "^z" },
 	{ "race_msg_zerocopy_veth", .race = "^-", .v4 = true, .veth = true },
 
-	/* the end */
+	/* end of file */
 	{ "fin_cut",		"P100 P1000/400 F -100 E", .ready = true },
 	{ "fin_alone",		.run = fin_alone, .ready = true },
 	{ "shutdown_read",	.run = shutdown_read, .ready = true },
@@ -2217,7 +2248,7 @@ static const struct {
 	{ "reset",		.run = reset },
 	{ "timed_out",		.run = timed_out },
 
-	/* ways to read and to wait */
+	/* reading and waiting */
 	{ "wait_all",		.run = wait_all },
 	{ "wait_all_peek",	.run = wait_all_peek },
 	{ "join_blocked",	.run = join_blocked },
@@ -2246,7 +2277,7 @@ static const struct {
 	{ "uring_inq",		.run = uring_inq },
 	{ "busy_poll",		.run = busy_poll, .v4 = true, .veth = true },
 
-	/* only what it sends is judged */
+	/* only a program for what the socket sends */
 	{ "msg_only_reads",	.run = msg_only_reads },
 	{ "msg_only_waits",	.run = msg_only_waits },
 	{ "msg_only_events",	.run = msg_only_events },
@@ -2255,8 +2286,8 @@ static const struct {
 	{ "msg_only_join",	.run = msg_only_join },
 };
 
-/* Sequences of steps with IPv6 by a program that could change records: the kernel
- * shows it a copy.
+/* Sequences of steps are run with IPv6 by a program that may change records, to
+ * which the kernel shows a copy.
  */
 static void run_once(int i, int family, bool direct)
 {
@@ -2297,7 +2328,7 @@ static void run_test(int i, int family, bool direct)
 	do {
 		run_once(i, family, direct);
 	} while (recv_test.again && --tries);
-	ASSERT_FALSE(recv_test.again, "a worker that waits");
+	ASSERT_FALSE(recv_test.again, "the worker was not held");
 }
 
 static void run_tests(bool direct)

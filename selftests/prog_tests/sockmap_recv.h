@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A TCP socket in a sockmap, driven by steps, and a model of what it receives.
- * Or one that has its programs by links of its own, and is in the map for others
- * to redirect to.
+/* A TCP socket with receive programs, driven by steps, and a model of what the
+ * application reads from it. The programs are attached by a sockmap, or by
+ * links on the socket; in the latter case the socket is still in a map, as a
+ * target of redirects.
  *
- * Whatever the verdicts, however the stream is cut, and whenever the socket
- * joins or leaves the map: the application reads exactly what was passed, or
- * not judged, in order. poll() and FIONREAD tell what it can read. And
- * rcv_nxt - copied_seq is the number of held bytes: received in order, and
- * neither read by the application nor dropped nor redirected by a verdict. Where
- * passed data stays on the receive queue, what is dropped or redirected behind
- * unread data is held until that is read.
+ * Whatever the verdicts are, however the stream is cut into segments, and
+ * whenever the socket is added to the map or removed from it: the application
+ * reads exactly the data that a verdict passed, or that no verdict ran on, in
+ * order. poll() and FIONREAD report what it can read. rcv_nxt - copied_seq is
+ * the number of held bytes: those received in order that were neither read by
+ * the application nor dropped nor redirected by a verdict. Where passed data
+ * stays on the receive queue, data that is dropped or redirected behind unread
+ * data is held until the unread data is read.
  */
 #ifndef __SOCKMAP_RECV_H
 #define __SOCKMAP_RECV_H
@@ -37,78 +39,78 @@
 #define HELD_TIMEOUT_SEC 1
 #define READ_TIMEOUT_SEC 2
 #define STREAM_MAX 1000000
-/* as in test_sockmap_recv.c */
+/* same as in test_sockmap_recv.c */
 #define GROW 8
 #define CUT 3
 #define WROTE 256
-#define CHANGE_MAX 16000	/* bytes of a record that helpers may change */
+#define CHANGE_MAX 16000	/* longest record that helpers may change */
 
-#define CHANGED "GCHXYNW"	/* kinds of records that the verdict does not leave as they are */
+#define CHANGED "GCHXYNW"	/* records that the verdict changes */
 
-#define PAGE 4096	/* the smallest there is; others map nothing of it */
+#define PAGE 4096	/* the smallest page size; with larger pages, nothing is mapped */
 
-/* What the peer sends from, when it is to write to it afterwards */
+/* Memory that the peer sends from if it is to write to it afterwards */
 #define SHARED_SIZE 1048576
 
-/* What the verdict program may do to a record */
+/* How the verdict program accesses a record */
 enum access {
 	LOOKS,
-	CHANGES,		/* by helpers */
-	WRITES,			/* to what is in one piece */
+	CHANGES,		/* changes it with helpers */
+	WRITES,			/* writes to it directly, where it is contiguous */
 };
 
 struct recv_test {
 	struct test_sockmap_recv *skel;
-	struct veth_pair *veth;	/* to connect over, or NULL */
-	int map;		/* to redirect by */
-	int judge;		/* map with the programs */
-	int senders;		/* map with a sk_msg program, for J */
-	bool direct;		/* programs by links, not by the map */
-	bool pass_all;		/* whatever a record says */
+	struct veth_pair *veth;	/* connect over this pair, or NULL */
+	int map;		/* map that programs redirect by */
+	int judge;		/* map that the programs are attached to */
+	int senders;		/* map with a sk_msg program, for step J */
+	bool direct;		/* programs are attached by links, not by the map */
+	bool pass_all;		/* the verdict passes every record */
 	enum access access;
-	bool twin;		/* the verdict is the other one */
+	bool twin;		/* use prog_verdict_twin, not prog_verdict */
 	struct bpf_link *links[2]; /* of sk and other */
-	struct bpf_link *parsers[2]; /* where links take none */
+	struct bpf_link *parsers[2]; /* on kernels whose verdict links take no parser */
 	int family;
-	int sk;			/* in slot 0 of the map: the one looked at */
+	int sk;			/* socket under test, in slot 0 of the map */
 	int peer;		/* sends records to sk */
 	int other;		/* in slot 1 */
 	int other_peer;
 	bool hold_worker;	/* see hold_worker() */
-	cpu_set_t cpus;		/* to run on when it is released */
-	bool again;		/* it was not held, by no fault of the kernel */
+	cpu_set_t cpus;		/* to run on again after release_worker() */
+	bool again;		/* the worker ran too early; repeat the test */
 	bool failed;
-	bool quiet;		/* the caller says what was different: */
+	bool quiet;		/* the caller reports the difference: */
 	char diff[200];
 	bool parser;
-	bool joined;		/* is in the map */
-	bool astray;		/* what is to be judged does not begin with a record */
-	bool ready;		/* compare poll(), FIONREAD and recv() as well */
-	bool unheld;		/* and not rcv_nxt - copied_seq */
-	int patience;		/* waits take so many times longer */
-	bool hasty;		/* or are short */
-	/* the record under way */
+	bool joined;		/* sk is in the map */
+	bool astray;		/* unread data does not begin at a record */
+	bool ready;		/* also compare poll(), FIONREAD and recv() */
+	bool unheld;		/* do not compare rcv_nxt - copied_seq */
+	int patience;		/* factor, minus one, for all time limits */
+	bool hasty;		/* wait for nothing */
+	/* the record that is being sent */
 	__u8 rec[USHRT_MAX];
 	int rec_len;
 	int rec_sent;
-	/* to go out with what comes next, in one segment */
+	/* data to be sent in one segment with the next data */
 	__u8 batch[STREAM_MAX];
 	int batch_len;
-	int resent;		/* of these, so many were sent before */
+	int resent;		/* bytes at its start that were sent before */
 	int file;		/* memfd, and where it is mapped */
 	__u8 *shared;
-	int shared_len;		/* as much of it was sent and not written to */
-	/* received and not judged */
+	int shared_len;		/* bytes sent from it and not yet overwritten */
+	/* received; no verdict has run on it yet */
 	__u8 pend[STREAM_MAX];
 	int pend_len;
-	/* what the kernel must have come to */
+	/* state that the kernel must have */
 	int held;
 	int fin;
-	bool reset;		/* by the peer, which the application is */
-	bool told;		/* told once */
+	bool reset;		/* the peer has reset the connection, */
+	bool told;		/* and the application got ECONNRESET */
 	__u64 judged;
 	unsigned int copied;
-	/* what the application reads, and for how much of sk's own stream */
+	/* what the application reads, and how many bytes of sk's stream each byte stands for */
 	__u8 unread[STREAM_MAX];
 	int own[STREAM_MAX];
 	int unread_start;
@@ -116,7 +118,7 @@ struct recv_test {
 };
 
 static struct recv_test recv_test;
-static __u64 mapped_bytes;	/* by TCP_ZEROCOPY_RECEIVE */
+static __u64 mapped_bytes;	/* mapped by TCP_ZEROCOPY_RECEIVE */
 
 /* Does the kernel leave passed data on the receive queue? */
 static bool in_place(void)
@@ -152,7 +154,7 @@ static int readable(struct recv_test *s)
 	return passed_len(s) + (s->joined ? 0 : s->pend_len);
 }
 
-/* As ASSERT_EQ(), but silent when it holds, and if the caller wants it so */
+/* Like ASSERT_EQ(), but prints nothing on success, or if s->quiet */
 static bool same(struct recv_test *s, long actual, long expected, const char *fmt, ...)
 {
 	char what[120];
@@ -171,8 +173,9 @@ static bool same(struct recv_test *s, long actual, long expected, const char *fm
 	return false;
 }
 
-/* True as long as it makes sense to look again. When the time is up, that is
- * still a hundred times: the machine may have stood still.
+/* Return: whether to poll the condition again. After the time limit, it may
+ * still be polled a hundred times, as the machine may have been stopped
+ * meanwhile.
  */
 static bool look_again(__u64 until)
 {
@@ -192,13 +195,13 @@ static bool look_again(__u64 until)
 	return true;
 }
 
-/* When to give up waiting for what comes at once, or not at all */
+/* Time limit for an event that is due at once, if it happens at all */
 static __u64 give_up_at(struct recv_test *s, int seconds)
 {
 	return now_ms() + (s->hasty ? 0 : seconds * 1000 * (1 + s->patience));
 }
 
-/* rcv_nxt - copied_seq, as every kernel shows it */
+/* rcv_nxt - copied_seq, from /proc/net/tcp, which every kernel has */
 static int rx_queue(struct recv_test *s, int fd)
 {
 	const char *path = s->family == AF_INET ? "/proc/net/tcp" : "/proc/net/tcp6";
@@ -231,7 +234,7 @@ static unsigned int bytes_received(int fd)
 	return info.tcpi_bytes_received;
 }
 
-/* Wait for what was to be judged. */
+/* Wait until the verdict has run on all records that it must have run on. */
 static void judged(struct recv_test *s)
 {
 	__u64 until = give_up_at(s, HELD_TIMEOUT_SEC);
@@ -240,7 +243,7 @@ static void judged(struct recv_test *s)
 		;
 }
 
-/* What recv() returns when there is nothing more to read */
+/* What recv() returns once all data is read */
 static int end_of(struct recv_test *s)
 {
 	if (!s->reset || s->told)
@@ -249,7 +252,7 @@ static int end_of(struct recv_test *s)
 	return -ECONNRESET;
 }
 
-/* poll(), FIONREAD and recv() tell the same */
+/* poll(), FIONREAD and recv() agree */
 static void check_ready(struct recv_test *s, int len, const char *when, __u64 until)
 {
 	struct pollfd pfd = { .fd = s->sk, .events = POLLIN };
@@ -259,12 +262,14 @@ static void check_ready(struct recv_test *s, int len, const char *when, __u64 un
 	while (!ioctl(s->sk, FIONREAD, &n) && n < want && look_again(until))
 		;
 	same(s, n, want, "FIONREAD after %.*s", len, when);
-	/* a FIN may have to be sent again */
+	/* a FIN may have to be retransmitted */
 	if (s->patience && (want || s->fin) && now_ms() < until)
 		poll(&pfd, 1, HELD_TIMEOUT_SEC * 1000 * (1 + s->patience));
 	same(s, poll(&pfd, 1, 0), want || s->fin, "POLLIN after %.*s", len, when);
 
-	/* In another queue: to look further than what was passed takes a read */
+	/* The rest is in another queue: only a read moves on from passed data
+	 * to that
+	 */
 	if (passed && !in_place())
 		want = passed;
 	n = recv(s->sk, buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
@@ -279,8 +284,9 @@ static void check_ready(struct recv_test *s, int len, const char *when, __u64 un
 	     len, when);
 }
 
-/* Compare the kernel with the model. FIN takes a sequence number: whether it
- * counts as held until the application has seen it is left open.
+/* Compare the kernel with the model. FIN takes a sequence number; either result
+ * is accepted for whether it counts as held until the application has read up
+ * to it.
  */
 static void check(struct recv_test *s, int len, const char *when)
 {
@@ -291,7 +297,7 @@ static void check(struct recv_test *s, int len, const char *when)
 	judged(s);
 	if (s->unheld || s->reset)
 		goto ready;
-	/* once is enough to wait for what does not come */
+	/* after one failure, do not wait any more */
 	do {
 		held = rx_queue(s, s->sk);
 		if (held == s->held || held == s->held + s->fin)
@@ -306,13 +312,13 @@ static void check(struct recv_test *s, int len, const char *when)
 
 ready:
 	same(s, s->skel->bss->judged, s->judged, "judged records after %.*s", len, when);
-	same(s, rx_queue(s, s->other), 0, "held bytes of the other socket after %.*s",
+	same(s, rx_queue(s, s->other), 0, "bytes held by the other socket after %.*s",
 	     len, when);
 	if (s->ready)
 		check_ready(s, len, when, until);
 }
 
-/* As recv(), by way of a pipe */
+/* Like recv(), but with splice() and a pipe */
 static int splice_read(int fd, void *buf, int len, int flags)
 {
 	int fds[2], n, err;
@@ -331,7 +337,7 @@ static int splice_read(int fd, void *buf, int len, int flags)
 	return n;
 }
 
-/* What was asked for last comes last. @flags: of its completion, or NULL */
+/* Return: the result of the last request; @flags: of its completion, or NULL */
 static int uring_result(struct io_uring *ring, int requests, __u32 *flags)
 {
 	struct io_uring_cqe *cqe;
@@ -348,7 +354,9 @@ static int uring_result(struct io_uring *ring, int requests, __u32 *flags)
 	return n;
 }
 
-/* io_uring_queue_exit() leaves the completion ring mapped, which keeps all of the ring. */
+/* io_uring_queue_exit() does not unmap the completion ring, which keeps the
+ * ring alive.
+ */
 static void uring_exit(struct io_uring *ring)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -357,14 +365,14 @@ static void uring_exit(struct io_uring *ring)
 	io_uring_queue_exit(ring);
 }
 
-/* Multishot has one result each time there is data, for as long as there are buffers,
- * which is once.
+/* Multishot receive completes once each time there is data, as long as there
+ * are provided buffers: here, there is one buffer.
  */
 static int uring_read_flags(int fd, void *buf, int len, bool multishot, __u32 *flags)
 {
 	struct io_uring_sqe provide = {
 		.opcode = IORING_OP_PROVIDE_BUFFERS,
-		.fd = 1,	/* so many */
+		.fd = 1,	/* number of buffers */
 		.addr = (unsigned long)buf,
 		.len = len,
 		.buf_group = 1,
@@ -400,8 +408,8 @@ static int uring_read(int fd, void *buf, int len, bool multishot)
 	return uring_read_flags(fd, buf, len, multishot, NULL);
 }
 
-/* Of a socket whose data is judged, or was, nothing is mapped at @map, and nothing
- * copied to as much as @len bytes of @buf.
+/* On a socket whose unread data a verdict has run on, or will, nothing is
+ * mapped at @map and nothing is copied to the @len bytes at @buf.
  */
 static bool zerocopy_refused(struct recv_test *s, void *map, void *buf, int len)
 {
@@ -423,8 +431,8 @@ static bool zerocopy_refused(struct recv_test *s, void *map, void *buf, int len)
 	       same(s, zc.recv_skip_hint, readable(s), "recv_skip_hint");
 }
 
-/* As recv(), of whole pages by mapping them, and with recv() where TCP_ZEROCOPY_RECEIVE
- * reads nothing.
+/* Like recv(), but whole pages are mapped, and recv() is used where
+ * TCP_ZEROCOPY_RECEIVE returns nothing.
  */
 static int zerocopy_read(int fd, __u8 *buf, int len)
 {
@@ -450,7 +458,7 @@ static int zerocopy_read(int fd, __u8 *buf, int len)
 		n = zc.length + zc.copybuf_len;
 	}
 	munmap(map, SHARED_SIZE);
-	/* EIO with less than a page to be mapped does not mean that all is read. */
+	/* EIO with less than a page to map does not mean end of file. */
 	if (n || (err && errno != EIO))
 		return n ?: -1;
 	if (!err && zc.recv_skip_hint && zc.recv_skip_hint < len)
@@ -458,7 +466,7 @@ static int zerocopy_read(int fd, __u8 *buf, int len)
 	return recv(fd, buf, len, MSG_DONTWAIT);
 }
 
-/* TCP_ZEROCOPY_RECEIVE finds nothing to read. */
+/* TCP_ZEROCOPY_RECEIVE returns nothing. */
 static bool zerocopy_nothing(struct recv_test *s)
 {
 	static __u8 buf[STREAM_MAX];
@@ -492,13 +500,13 @@ static bool zerocopy_receive(struct recv_test *s)
 	map = mmap(NULL, USHRT_MAX, PROT_READ, MAP_SHARED, s->sk, 0);
 	if (!ASSERT_NEQ(map, MAP_FAILED, "mmap"))
 		return false;
-	/* In this order: an unpatched kernel survives the first, and is found out */
+	/* In this order: unpatched kernels fail the first check without a crash */
 	ok = zerocopy_refused(s, map, buf, sizeof(buf)) && zerocopy_refused(s, map, NULL, 0);
 	munmap(map, USHRT_MAX);
 	return ok;
 }
 
-/* As recv(), to places that are not in a row */
+/* Like recv(), into three buffers */
 static int readv_read(int fd, void *buf, int len)
 {
 	struct iovec iov[] = {
@@ -529,7 +537,7 @@ static int read_by(int fd, void *buf, int len, char how)
 	return recv(fd, buf, len, MSG_DONTWAIT);
 }
 
-/* Read @len bytes from @fd that must be those at @want */
+/* Read @len bytes from @fd and compare them with @want */
 static bool read_bytes(struct recv_test *s, int fd, const void *want, int len, char how)
 {
 	__u64 until = give_up_at(s, READ_TIMEOUT_SEC);
@@ -547,7 +555,7 @@ static bool read_bytes(struct recv_test *s, int fd, const void *want, int len, c
 	       same(s, memcmp(buf, want, len) == 0, true, "what was read");
 }
 
-/* Nothing can be read. */
+/* A read returns EAGAIN. */
 static bool nothing(struct recv_test *s, char how)
 {
 	__u8 buf[1];
@@ -556,7 +564,7 @@ static bool nothing(struct recv_test *s, char how)
 	       same(s, errno, EAGAIN, "errno");
 }
 
-/* Of the bytes passed, and then of those that no one judges */
+/* Reads passed data, and then data that no verdict runs on */
 static bool read_unread(struct recv_test *s, int len, char how)
 {
 	static __u8 want[STREAM_MAX];
@@ -589,7 +597,7 @@ static bool read_unread(struct recv_test *s, int len, char how)
 	return true;
 }
 
-/* From @off on, to the end */
+/* Peek at all data from offset @off on */
 static bool peek_from(struct recv_test *s, int off)
 {
 	int n, none = -1, part = passed_len(s) - off, want = readable(s) - off;
@@ -616,7 +624,7 @@ static void passed(struct recv_test *s, const void *data, int len, bool own)
 		s->own[s->unread_end++] = own;
 }
 
-/* @len bytes of the stream are none that the application reads. */
+/* The application does not read the next @len bytes of the stream. */
 static void skipped(struct recv_test *s, int len)
 {
 	if (in_place() && passed_len(s))
@@ -625,7 +633,7 @@ static void skipped(struct recv_test *s, int len)
 		s->held -= len;
 }
 
-/* The length of the record that comes next, 0 if it is not complete */
+/* The length of the next record, 0 if it is not complete */
 static int complete(struct recv_test *s)
 {
 	int len;
@@ -636,7 +644,9 @@ static int complete(struct recv_test *s)
 	return len <= s->pend_len ? len : 0;
 }
 
-/* The @len bytes are read instead of @stream bytes. The kernel counts from the front. */
+/* The application reads @len bytes instead of @stream bytes of the stream. The
+ * kernel accounts for them from the front.
+ */
 static void passed_instead(struct recv_test *s, const __u8 *data, int len, int stream)
 {
 	int i;
@@ -652,7 +662,7 @@ static void passed_instead(struct recv_test *s, const __u8 *data, int len, int s
 		s->own[s->unread_end - 1] += stream - len;
 }
 
-/* Did the program find the byte that it writes to in one piece with the first? */
+/* Were the first byte and the byte that the program writes to contiguous? */
 static bool wrote(struct recv_test *s)
 {
 	__u64 until = give_up_at(s, HELD_TIMEOUT_SEC);
@@ -662,7 +672,7 @@ static bool wrote(struct recv_test *s)
 	return READ_ONCE(s->skel->bss->wrote[(s->judged - 1) % WROTE]);
 }
 
-/* What the verdict makes of a record before it is passed. Return: its length then */
+/* How the verdict changes a record that it passes. Return: its new length */
 static int changed(struct recv_test *s, __u8 *rec, int len)
 {
 	switch (rec[2]) {
@@ -690,7 +700,7 @@ static int changed(struct recv_test *s, __u8 *rec, int len)
 	return len;
 }
 
-/* What parser and verdict do */
+/* Model of the parser and the verdict */
 static bool judge(struct recv_test *s)
 {
 	static __u8 rec[STREAM_MAX];
@@ -727,7 +737,7 @@ static void new_record(struct recv_test *s, char action, int len)
 	s->rec_sent = 0;
 }
 
-/* A pipe with @len bytes of @mem: its pages, not a copy */
+/* A pipe that refers to the pages of the @len bytes at @mem, not to a copy */
 static int pipe_of(void *mem, int len, int *in)
 {
 	struct iovec iov = { mem, len };
@@ -755,7 +765,7 @@ static void drain_errors(int fd)
 	} while (recvmsg(fd, &msg, MSG_ERRQUEUE) >= 0);
 }
 
-/* Send @len bytes at offset @off of the memory that is shared. */
+/* Send @len bytes at offset @off of the shared memory. */
 static int send_shared(struct recv_test *s, int fd, char how, int off, int len)
 {
 	int n, in = -1, out, sent = 0, one = 1;
@@ -804,7 +814,7 @@ static void put_shared(struct recv_test *s)
 	s->shared = NULL;
 }
 
-/* MSG_EOR: no segment holds bytes of two records, if not asked for */
+/* MSG_EOR: a segment has bytes of two records only if that is asked for */
 static bool send_part(struct recv_test *s, int fd, int len, char how)
 {
 	int n;
@@ -827,7 +837,9 @@ static bool send_part(struct recv_test *s, int fd, int len, char how)
 	return true;
 }
 
-/* The peer writes to what it has sent. If all of that was judged, no one sees it. */
+/* The peer overwrites what it has sent, if the verdict has run on all of it:
+ * the application must not see the change.
+ */
 static void write_shared(struct recv_test *s)
 {
 	if (!s->shared_len || !s->joined || s->pend_len)
@@ -851,9 +863,9 @@ static void queue_seqs(int fd, __u32 seq[])
 	}
 }
 
-/* Have the peer send the last @len bytes again, with what comes next, as if they
- * were lost and had been in another segment then. The socket for that is made
- * with TCP_REPAIR.
+/* Have the peer send the last @len bytes again, in one segment with the next
+ * data, like a retransmission with other segment boundaries. TCP_REPAIR makes a
+ * new socket for the peer that does so.
  */
 static bool resend(struct recv_test *s, int len)
 {
@@ -881,7 +893,7 @@ static bool resend(struct recv_test *s, int len)
 	}
 	wsize = sizeof(window);
 	xgetsockopt(s->peer, IPPROTO_TCP, TCP_REPAIR_WINDOW, &window, &wsize);
-	/* Says nothing to the other side */
+	/* In repair mode, close() sends nothing. */
 	close_fd(&s->peer);
 	s->peer = fd;
 	if (xbind(fd, sockaddr(&local), n) || xconnect(fd, sockaddr(&remote), n))
@@ -893,7 +905,7 @@ static bool resend(struct recv_test *s, int len)
 	return !xsetsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, size);
 }
 
-/* @how: by what call, or '+' for more to go with it in one segment */
+/* @how: the call to send with, or '+' to send it in one segment with the next data */
 static bool send_record(struct recv_test *s, int len, char how)
 {
 	int batch_len = s->batch_len;
@@ -917,7 +929,7 @@ static bool send_record(struct recv_test *s, int len, char how)
 	return true;
 }
 
-/* Wait for what was sent */
+/* Wait until all data sent has been received */
 static void received(struct recv_test *s)
 {
 	__u64 until = give_up_at(s, READ_TIMEOUT_SEC);
@@ -927,7 +939,7 @@ static void received(struct recv_test *s)
 		;
 }
 
-/* Have a program look at what the peer of the other socket sends. */
+/* Have a sk_msg program run on what other_peer sends. */
 static bool judge_sender(struct recv_test *s)
 {
 	int prog = bpf_program__fd(s->skel->progs.prog_msg_insert);
@@ -940,8 +952,9 @@ static bool judge_sender(struct recv_test *s)
 	       !xbpf_map_update_elem(s->senders, &u32(0), &u64(s->other_peer), BPF_ANY);
 }
 
-/* A record redirected into sk: the application reads it there, yet it is none
- * of sk's stream. By the verdict of the other socket, or by its peer's sk_msg program.
+/* A record is redirected to sk. The application reads it there, but it is not
+ * part of sk's stream. It is redirected by the verdict of the other socket
+ * ('I'), or by the sk_msg program of that socket's peer ('J').
  */
 static bool redirect_in(struct recv_test *s, char op, int len)
 {
@@ -952,7 +965,7 @@ static bool redirect_in(struct recv_test *s, char op, int len)
 
 	if (op == 'J' && !judge_sender(s))
 		return false;
-	/* The one under way goes on after this. */
+	/* The record that is being sent continues after this one. */
 	memcpy(rec, s->rec, rec_len);
 	new_record(s, op, len);
 	ok = send_part(s, s->other_peer, len, 0);
@@ -974,7 +987,8 @@ static bool redirect_in(struct recv_test *s, char op, int len)
 }
 
 /* Redirected records are delivered by a worker on this CPU. Keep it from
- * running, so that sk's own records come upon one that still waits for it.
+ * running, so that sk receives records of its own while a redirected one is
+ * still queued.
  */
 static bool hold_worker(struct recv_test *s)
 {
@@ -990,8 +1004,9 @@ static bool hold_worker(struct recv_test *s)
 	return ASSERT_OK(sched_setaffinity(0, sizeof(one), &one), "sched_setaffinity");
 }
 
-/* A machine that stands still for a second makes the scheduler run others than
- * a real-time task, and all was in vain: @s->again.
+/* If the machine was stopped for a second, the scheduler runs other tasks in
+ * spite of the real-time task. Then the worker was not held, and s->again is
+ * set.
  */
 static bool release_worker(struct recv_test *s)
 {
@@ -1000,7 +1015,9 @@ static bool release_worker(struct recv_test *s)
 
 	if (!s->hold_worker)
 		return true;
-	/* Where passed data stays in place, receiving and reading deliver, too. */
+	/* Where passed data stays on the receive queue, receiving and reading
+	 * deliver, too.
+	 */
 	if (s->joined && !in_place())
 		ioctl(s->sk, FIONREAD, &delivered);
 	s->again = s->skel->bss->judged != s->judged || delivered;
@@ -1029,7 +1046,7 @@ static struct bpf_program *verdict(struct recv_test *s)
 	return s->twin ? s->skel->progs.prog_verdict_twin : s->skel->progs.prog_verdict;
 }
 
-/* By a link of its own, with the parser or without */
+/* Attach by a link on the socket, with the parser or without */
 static int attach_link(struct recv_test *s, int slot, int fd)
 {
 	LIBBPF_OPTS(bpf_sock_link_opts, opts);
@@ -1050,7 +1067,7 @@ static int attach_link(struct recv_test *s, int slot, int fd)
 	return err;
 }
 
-/* The map that programs redirect by has none itself. */
+/* The map that programs redirect by has no programs of its own. */
 static int join(struct recv_test *s, int slot, int fd)
 {
 	int err = bpf_map_update_elem(s->map, &u32(slot), &u64(fd), BPF_ANY);
@@ -1078,7 +1095,7 @@ static int attach_verdict(struct recv_test *s)
 			       BPF_SK_SKB_STREAM_VERDICT, 0);
 }
 
-/* The map has it for sockets that join, a link for its socket at once. */
+/* Map: applies to sockets added later. Link: applies to its socket at once. */
 static int replace_verdict(struct recv_test *s)
 {
 	s->twin = !s->twin;
@@ -1101,7 +1118,7 @@ static bool attach(struct recv_test *s)
 		return false;
 	}
 	if (err)
-		return ASSERT_FAIL("no parser: %d", err);
+		return ASSERT_FAIL("attaching the parser: %d", err);
 	return ASSERT_OK(attach_verdict(s), "verdict");
 }
 
@@ -1122,8 +1139,8 @@ static bool load(struct recv_test *s)
 	return make_judge(s);
 }
 
-/* A worker takes the sockets out of the map, sk first, then the other one, which joins
- * the new map as soon as it has left.
+/* A worker removes the sockets from the closed map, sk first. The other socket
+ * is added to the new map as soon as it was removed.
  */
 static bool close_map(struct recv_test *s)
 {
@@ -1157,34 +1174,36 @@ static void reset_by_peer(struct recv_test *s)
 
 /* Steps, each followed by a comparison with the model:
  *
- * P, D, R, T<n>  a record of n bytes to pass, to drop, to redirect to the other
- *		  socket's ingress, to have the other socket transmit
+ * P, D, R, T<n>  the peer sends a record of n bytes, to be passed, to be dropped, to be
+ *		  redirected to the ingress or to the egress of the other socket
  *    .../<m>	  only its first m bytes
  * /<m>		  m more bytes of it
- * I, J<n>	  a record redirected into the socket from the other one, or by a sk_msg
- *		  program of its peer
- * Q<n>		  a record redirected to the socket that it came to
+ * I, J<n>	  a record is redirected to the socket by the verdict of the other socket,
+ *		  or by a sk_msg program of the other socket's peer
+ * Q<n>		  a record that is redirected to the socket it was received on
  * G, C<n>	  the verdict lengthens or shortens it at the front, and passes it
- * H<n>		  lengthens it by another helper
- * X, Y, N<n>	  lengthens or shortens it at the end, or to nothing
+ * H<n>		  as G, but with another helper
+ * X, Y, N<n>	  lengthens it or shortens it at the end, or shortens it to nothing
  * W<n>		  writes to it
- *    ...+	  it goes in one segment with the next
- *    ...!, %, ^  it is sent by sendfile(), vmsplice() and splice(), MSG_ZEROCOPY; and
- *		  what it was sent from is written to as soon as it was judged
- * O<n>		  the last n bytes once more, before what comes next
- * [ ... ]	  not delivered (nor looked at) before the bracket closes
+ *    ...+	  it is sent in one segment with the next data
+ *    ...!, %, ^  it is sent with sendfile(), with vmsplice() and splice(), or with
+ *		  MSG_ZEROCOPY, and the memory it was sent from is overwritten as soon as
+ *		  the verdict has run
+ * O<n>		  the last n bytes are retransmitted in one segment with the next data
+ * [ ... ]	  the worker that delivers redirected records is kept from running, and
+ *		  nothing is compared, until the bracket closes
  * -, ~<n>	  the application reads, or discards, n bytes
- * s, u, m, v<n>  reads them by splice(), by io_uring, by its multishot recv, by recvmsg()
- * z<n>		  by TCP_ZEROCOPY_RECEIVE, and recv() where that tells to
+ * s, u, m, v<n>  reads them with splice(), io_uring, multishot io_uring, or recvmsg()
+ * z<n>		  with TCP_ZEROCOPY_RECEIVE, and with recv() where recv_skip_hint says so
  *    ...0	  finds that there is nothing to read
- * p<n>		  peeks at all that comes after n bytes
- * L, A		  the socket leaves the map; joins it
- * U<n>		  n bytes that are no record
- * F, E		  FIN; the application sees the end of file
- * K		  RST
- * V		  another verdict program takes the place of the one there is
- * M		  the map is closed, and so the socket leaves it; a new one is made
- * B<n>		  SO_RCVBUF
+ * p<n>		  peeks at all data from offset n on
+ * L, A		  the socket is removed from the map; is added to it
+ * U<n>		  the peer sends n bytes that are no record
+ * F, E		  FIN is sent; the application reads the end of file
+ * K		  RST is sent
+ * V		  another verdict program replaces the current one
+ * M		  the map is closed, which removes the socket; a new map is made
+ * B<n>		  SO_RCVBUF is set to n
  */
 #define RECORDS "PDRTQ" CHANGED
 
@@ -1236,7 +1255,7 @@ static bool step(struct recv_test *s, const char *what)
 		s->joined = false;
 		return same(s, leave(s, 0), 0, "leaving");
 	case 'A':
-		/* It is judged at once: nothing comes later */
+		/* The verdict runs when the socket is added, on data received before */
 		received(s);
 		do {
 			n = join(s, 0, s->sk);
@@ -1252,7 +1271,7 @@ static bool step(struct recv_test *s, const char *what)
 	case 'O':
 		return resend(s, n);
 	case 'F':
-		/* Nobody will read the beginning of a record */
+		/* An incomplete record is dropped */
 		if (s->joined) {
 			skipped(s, s->pend_len);
 			s->pend_len = 0;
@@ -1262,7 +1281,7 @@ static bool step(struct recv_test *s, const char *what)
 	case 'K':
 		reset_by_peer(s);
 		s->reset = true;
-		s->told = s->fin;	/* which came first */
+		s->told = s->fin;	/* FIN came first */
 		s->fin = 1;
 		return true;
 	case 'E':
@@ -1288,8 +1307,8 @@ static void no_sockets(struct recv_test *s)
 	s->senders = -1;
 }
 
-/* The sockets of @s are to be connected over veth. Return: what leave_veth() is given,
- * below 0 if there is none.
+/* Have the sockets of @s connected over veth. Return: the argument for
+ * leave_veth(), below 0 on failure.
  */
 static int enter_veth(struct recv_test *s, struct veth_pair *veth, int mss)
 {

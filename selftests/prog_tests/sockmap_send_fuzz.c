@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Random sequences of what an application with a sk_msg program does to send, and what
- * the program does: push, pop, pull, write, apply, cork, drop, redirect.
+/* Random sequences of what an application does to send through a sk_msg
+ * program, and of what the program does: push, pop, pull, write, apply, cork,
+ * drop, redirect.
  *
- * Where the kernel cuts what is sent into messages is its own choice. So the program
- * tells how long each was that it ran on. From that, a model says what send() has to
- * return, and which bytes each receiver gets.
+ * The kernel is free in how it cuts the data of a call into messages, so the
+ * program logs the size of each message it runs on. From that log, a model
+ * derives what send() must return and which bytes each receiver must get.
  *
- * A sequence is given by its number. One that fails is shortened, and printed.
+ * Each sequence has a number that reproduces it. A failing one is shortened and
+ * printed.
  *
- * SOCKMAP_SEND_FUZZ=SECONDS[,SEQUENCE[,LETTERS]] in the environment: how long each
- * subtest (2 seconds without), from which sequence on, and
- *   b   to send in calls that wait, some of them by sendfile() and splice()
- *   n   to send in calls that do not wait
+ * SOCKMAP_SEND_FUZZ=SECONDS[,SEQUENCE[,LETTERS]] in the environment: how long
+ * each subtest runs (default: 2 seconds), the number of the first sequence, and
+ *   b   to send in blocking calls, some of them by sendfile() and splice()
+ *   n   to send in non-blocking calls
  *   c   to push and pop
  *   k   to cork
  *   a   to apply verdicts to a number of bytes
  *   d   to drop
  *   r   to redirect
  *   m   to remove and to replace the program
- *   x   to send from memory that is not there
- *   z   MSG_ZEROCOPY (all of them without)
+ *   x   to send from an unmapped address
+ *   z   MSG_ZEROCOPY (default: all of the above)
  *   f   to have allocations of send() and sendmsg() fail (CONFIG_FAULT_INJECTION,
  *       CONFIG_FAILSLAB, CONFIG_FAIL_PAGE_ALLOC)
  *   g   to go on after a failure, until the time is up
@@ -27,14 +29,14 @@
 #include "sockmap_send_fuzz.h"
 #include "fault_inject.h"
 
-#define FAULTS "1000000000"	/* there may be so many */
+#define FAULTS "1000000000"	/* limit of failing allocations */
 
 static struct send_fuzz fuzz;
 static const char *letters = "bnckadrmxz";
 
 /* ---- the sender ---------------------------------------------------------- */
 
-static char *payload;		/* SEND_MAX bytes from any position in the period on */
+static char *payload;		/* SEND_MAX bytes can be sent from any offset in the period */
 static char *no_memory;
 static int payload_file;
 
@@ -72,13 +74,15 @@ static int splice_from_pipe(int sk, const char *data, int len)
 	return n;
 }
 
-/* TCP itself notifies when the peer has the data, and later calls may be before. */
+/* Only with a program, as TCP itself notifies after the ACK, which may be after
+ * later calls.
+ */
 static bool zerocopy(const struct send_fuzz *t, const struct step *step)
 {
 	return step->zerocopy && t->joined;
 }
 
-/* Have allocations of this thread fail: what is to be given to end_faults(). */
+/* Have allocations of this thread fail. Return: the argument for end_faults() */
 static int begin_faults(int fails)
 {
 	char value[12];
@@ -145,7 +149,7 @@ static void *call(void *arg)
 	return NULL;
 }
 
-/* Notifications of all calls, one for each; @all: they have to be there soon. */
+/* There is one notification per call, in order. @all: wait until all have arrived */
 static bool notified(struct send_fuzz *t, bool all)
 {
 	struct pollfd pfd = { .fd = t->sk };
@@ -163,7 +167,7 @@ static bool notified(struct send_fuzz *t, bool all)
 				return true;
 			if (poll(&pfd, 1, HASTY_MS) == 1)
 				continue;
-			return fail(t, "told of %u of %u calls", t->zc_told, t->zc_calls);
+			return fail(t, "notified of %u of %u calls", t->zc_told, t->zc_calls);
 		}
 		err = (void *)CMSG_DATA(CMSG_FIRSTHDR(&msg));
 		if (err->ee_origin != SO_EE_ORIGIN_ZEROCOPY || err->ee_info != t->zc_told ||
@@ -192,9 +196,11 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 	if (t->corked)
 		t->budget -= t->elems;
 	t->skel->bss->budget = t->budget;
-	/* From the page that the task has for all it sends */
+	/* This byte takes space of the task's page fragment, from which all
+	 * sends allocate
+	 */
 	if (t->seq->apart && send(t->aside, "", 1, MSG_NOSIGNAL) != 1)
-		return fail(t, "no byte apart: %d", errno);
+		return fail(t, "sending a byte aside: %d", errno);
 	t->step = step;
 	t->faulty = step->fails;
 	t->room = can_send(t);
@@ -202,7 +208,7 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 		call(t);
 	} else {
 		if (pthread_create(&thread, NULL, call, t))
-			return fail(t, "no thread");
+			return fail(t, "pthread_create");
 		ok = wait_until(t, DONE);
 		if (!ok)
 			shutdown(t->sk, SHUT_RDWR);
@@ -210,23 +216,25 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 	}
 	if (!ok)
 		return false;
-	/* What a program that was replaced had corked was dropped. */
+	/* The program has dropped corked data when it was replaced, and this
+	 * call reports that.
+	 */
 	if (t->ret < 0 && t->err == EACCES && t->late_error &&
 	    READ_ONCE(t->skel->bss->runs) == t->runs) {
 		t->late_error = false;
 		return send_step(t, step);
 	}
 	if (t->ret < 0 && t->err == EAGAIN && t->room && !t->faulty)
-		return fail(t, "no room, where poll() says there is");
+		return fail(t, "EAGAIN after POLLOUT");
 	if (zerocopy(t, step) && t->ret > 0)
 		t->zc_calls++;
 	if (step->what == 'x') {
 		if (t->ret != -1 || (t->err != EFAULT && t->err != EAGAIN))
-			return fail(t, "of no memory: send returns %d, %d", t->ret, t->err);
+			return fail(t, "sending unmapped memory: returns %d, %d", t->ret, t->err);
 		return model_uncork(t);
 	}
 	ok = model_call(t, step->n, t->ret, t->err);
-	/* Of a call that has sent something, nobody knows what it found no memory for. */
+	/* If a call has sent something, it is unknown which allocation failed. */
 	t->full = t->end_err == EAGAIN && (!t->faulty || (t->ret < 0 && t->err == EAGAIN));
 	t->faulty = false;
 	return ok && notified(t, false);
@@ -235,7 +243,7 @@ static bool send_step(struct send_fuzz *t, struct step *step)
 static bool join(struct send_fuzz *t, int flags)
 {
 	if (bpf_map_update_elem(t->map, &u32(0), &u64(t->sk), flags))
-		return fail(t, "into the map: %d", errno);
+		return fail(t, "adding to the map: %d", errno);
 	t->joined = true;
 	t->apply_left = 0;
 	return true;
@@ -247,28 +255,28 @@ static void no_corking(struct send_fuzz *t)
 	t->budget = 0;
 }
 
-/* Nothing shows when a message of no bytes that is corked was sent. */
+/* Whether a corked message of no bytes was sent cannot be observed. */
 static bool can_leave(const struct send_fuzz *t)
 {
 	return t->joined && (!t->corked || t->len);
 }
 
-/* What is corked is sent as it is. */
+/* Corked data is sent unchanged when the socket is removed from the map. */
 static bool leave(struct send_fuzz *t)
 {
 	if (bpf_map_delete_elem(t->map, &u32(0)))
-		return fail(t, "out of the map: %d", errno);
+		return fail(t, "removing from the map: %d", errno);
 	t->joined = false;
 	t->corked = false;
 	return deliver(t, PEER, t->len) && wait_until(t, ARRIVED);
 }
 
-/* What is corked is sent as it is, or as the program says that comes next. */
+/* Corked data is sent unchanged, or the program that comes next runs on it. */
 static bool replace(struct send_fuzz *t)
 {
 	no_corking(t);
 	if (bpf_map_delete_elem(t->map, &u32(0)))
-		return fail(t, "out of the map: %d", errno);
+		return fail(t, "removing from the map: %d", errno);
 	if (!join(t, BPF_NOEXIST))
 		return false;
 	while (t->corked || t->len) {
@@ -313,7 +321,7 @@ static bool take_step(struct send_fuzz *t, struct step *step)
 		setsockopt(t->sk, SOL_SOCKET, SO_SNDBUF, &step->n, sizeof(step->n));
 		break;
 	case 'x':
-		/* TCP itself sends what comes before that memory. */
+		/* Without a program, TCP sends the data before the unmapped address. */
 		if (!t->joined)
 			break;
 		fallthrough;
@@ -332,7 +340,7 @@ static bool watch(struct send_fuzz *t, int fd, int events)
 	return !epoll_ctl(t->ep, EPOLL_CTL_ADD, fd, &ev);
 }
 
-/* Windows are small from the first on, and so are the skbs that a sender fills. */
+/* With small windows from the start, the skbs that a sender fills are small, too. */
 static bool connect_pair(const struct sequence *seq, int *sk, int *peer)
 {
 	int listener = socket_loopback(seq->family, SOCK_STREAM);
@@ -409,7 +417,7 @@ static bool begin(struct send_fuzz *t, struct sequence *seq)
 	return join(t, BPF_ANY);
 }
 
-/* No more comes: what is corked goes before the end of file. */
+/* End the connection: corked data is sent before the end of file. */
 static bool finish(struct send_fuzz *t)
 {
 	if (t->seq->zerocopy && (!wait_until(t, ARRIVED) || !notified(t, true)))
@@ -424,7 +432,7 @@ static bool finish(struct send_fuzz *t)
 	if (!model_uncork(t))
 		return false;
 	if (t->len)
-		return fail(t, "does not run at the end: %d bytes are left", t->len);
+		return fail(t, "program does not run at the end: %d bytes left", t->len);
 	if (!wait_until(t, ENDED) || !wait_until(t, ARRIVED))
 		return false;
 	shutdown(t->other, SHUT_WR);
@@ -476,8 +484,8 @@ static int length(bool large)
 	return 1 + rnd(most[rnd(large ? 6 : 3)]);
 }
 
-/* What runs again on the rest of a message must not add as much as it applies to, or it
- * would never end.
+/* A program that runs again on the rest of a message must not push as many
+ * bytes as it applies its verdict to, or it would never end.
  */
 static void random_script(struct send_script *script, const char *kinds, bool large)
 {
@@ -502,7 +510,9 @@ static void random_script(struct send_script *script, const char *kinds, bool la
 		if (!rnd(3) || (op->what == 'a' && !apply) || (op->what == 'd' && apply))
 			op->what = 0;
 	}
-	/* The length of a message can depend on how the call was cut, then. */
+	/* With apply and drop, the length of a message could depend on how the
+	 * call was cut.
+	 */
 	for (i = 0; i < OPS; i++)
 		if (script->ops[i].what == 'd')
 			apply = -1;
@@ -553,7 +563,7 @@ static void random_sequence(struct sequence *seq, __u64 nr)
 	large = rnd(4);
 	seq->family = rnd(2) ? AF_INET : AF_INET6;
 	seq->blocking = has('b') && (!has('n') || rnd(2));
-	/* Each takes more than one message, where a drop ends only one. */
+	/* sendfile() and splice() send several messages, and a drop ends only one of them. */
 	splices = rnd(2) && !strchr(kinds, 'd');
 	seq->zerocopy = has('z') && !rnd(3);
 	seq->closes = rnd(2);
@@ -581,7 +591,7 @@ static bool same_kind(const char *diff, const char *other)
 	return !strncmp(diff, other, len + 1);
 }
 
-/* Still the same difference? Otherwise undo, by @saved. */
+/* Return: whether the same difference occurs. If not, restore @saved. */
 static bool still_fails(struct send_fuzz *t, struct sequence *seq, const struct sequence *saved,
 			const char *diff)
 {
@@ -641,7 +651,7 @@ static void shorten(struct send_fuzz *t, struct sequence *seq)
 	seq->lowat = 0;
 	still_fails(t, seq, &saved, diff);
 	if (run(t, seq))
-		printf("# it does not fail each time: %s\n", diff);
+		printf("# it fails only sometimes: %s\n", diff);
 }
 
 static void print_step(const struct step *step)
@@ -657,7 +667,7 @@ static void print_sequence(const struct sequence *seq)
 	int i, j;
 
 	printf("# %s, %s%s%s", seq->family == AF_INET ? "IPv4" : "IPv6",
-	       seq->blocking ? "waits" : "does not wait",
+	       seq->blocking ? "blocking" : "non-blocking",
 	       seq->zerocopy ? ", SO_ZEROCOPY" : "", seq->closes ? ", closes" : "");
 	printf("%s%s, sndbuf %d, rcvbuf %d, lowat %d\n# program:",
 	       seq->nodelay ? ", TCP_NODELAY" : "", seq->apart ? ", apart" : "",
@@ -710,7 +720,9 @@ static bool load(struct send_fuzz *t)
 				 BPF_SK_MSG_VERDICT, 0);
 }
 
-/* Any allocation of a thread that wants that, one in four. False if the kernel cannot. */
+/* Have 25% of the allocations of threads with make-it-fail fail; false if the
+ * kernel cannot
+ */
 static bool inject_faults(const char *times)
 {
 	bool on = *times != '0';
@@ -723,7 +735,7 @@ static bool inject_faults(const char *times)
 	return set_fault_rate(on ? "25" : "0", times);
 }
 
-/* How many have failed */
+/* Return: how many allocations have failed */
 static int faults_injected(void)
 {
 	int left = failslab_times();
@@ -748,7 +760,7 @@ static void fuzz_for(struct send_fuzz *t, int seconds, __u64 nr)
 	printf("# sequences %llu to %llu\n", first, nr - 1);
 	ASSERT_TRUE(agree, "kernel and model agree");
 	if (has('f')) {
-		ASSERT_GT(faults_injected(), 0, "allocations that failed");
+		ASSERT_GT(faults_injected(), 0, "failed allocations");
 		inject_faults("0");
 	}
 out:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What is sent through a sk_msg program, and a model of what becomes of it, for
- * sockmap_send_fuzz.c alone
+/* Sending through a sk_msg program, and a model of the result; for
+ * sockmap_send_fuzz.c only
  */
 #ifndef __SOCKMAP_SEND_FUZZ_H
 #define __SOCKMAP_SEND_FUZZ_H
@@ -25,16 +25,16 @@
 
 #define STEPS_MAX 30
 #define SEND_MAX 200000
-#define SENT_MAX 600000		/* of a sequence */
+#define SENT_MAX 600000		/* bytes sent in a sequence */
 #define MSG_MAX (2 * SEND_MAX)
 #define STREAM_MAX 4000000
-#define ANY 0x100		/* a byte that was pushed, but not written to */
-#define PERIOD 127		/* of the payload, none of which is like what is pushed */
-#define ELEMS 17		/* of a message at most */
-#define CUT_MIN (15 * 4096)	/* less than what so many have room for */
+#define ANY 0x100		/* a pushed byte that the program has not written */
+#define PERIOD 127		/* of the payload bytes, which differ from pushed ones */
+#define ELEMS 17		/* most elements of a message */
+#define CUT_MIN (15 * 4096)	/* bytes that fit into so many elements */
 #define PATIENCE_MS 10000
 #define HASTY_MS 1000
-#define FEW 20			/* sequences at least, on a machine of any speed */
+#define FEW 20			/* sequences at least, however slow the machine is */
 #define ANY_FAILS -1
 
 enum { DROP = -1, PEER, EGRESS, INGRESS, STREAMS };
@@ -45,20 +45,21 @@ struct stream {
 	int fd;
 	bool ended;
 	int want_len;
-	int len;		/* received */
-	int seen;		/* and compared */
+	int len;		/* bytes received */
+	int seen;		/* bytes compared */
 	__u16 want[STREAM_MAX];
 	__u8 data[STREAM_MAX];
 };
 
 struct step {
-	char what;	/* 's'end, write'v', send'f'ile, s'p'lice, 'x': the end is no memory,
-			 * 'r'ead, 'w'ait for room, 'l'eave the map, 'j'oin it,
-			 * 'R'eplace the program, 'B' SO_SNDBUF
+	char what;	/* 's'end, write'v', send'f'ile, s'p'lice, 'x': writev that ends at an
+			 * unmapped address, 'r'ead, 'w'ait for room, 'l'eave
+			 * the map, 'j'oin it, 'R'eplace the program, 'B':
+			 * SO_SNDBUF
 			 */
 	bool more, eor;
 	bool zerocopy;
-	int fails;	/* which of the allocations that it makes, or ANY_FAILS */
+	int fails;	/* which of its allocations fails, or ANY_FAILS */
 	int n;
 };
 
@@ -68,8 +69,8 @@ struct sequence {
 	bool zerocopy;
 	bool closes;
 	bool nodelay;
-	bool apart;		/* what two calls send is never in one element */
-	bool tight;		/* little room, and little data fills it */
+	bool apart;		/* data of two calls is never in one element */
+	bool tight;		/* a small send buffer */
 	int sndbuf, rcvbuf, lowat;
 	int n_scripts;
 	struct send_script scripts[SCRIPTS];
@@ -86,13 +87,13 @@ struct send_fuzz {
 	int other_peer;
 	int aside;		/* in no map */
 	int aside_peer;
-	int ep;			/* tells of all of them */
+	int ep;			/* epoll fd for all of them */
 	int done;		/* eventfd */
 	struct sequence *seq;
 	bool joined;
 	bool late_error;	/* the socket may have one, EACCES */
-	bool full;		/* it was told to wait for room */
-	bool room;		/* and that there is some */
+	bool full;		/* the last call returned EAGAIN */
+	bool room;		/* poll() says that there is room */
 	__u32 zc_calls, zc_told;
 	bool hasty;
 	char diff[200];
@@ -100,26 +101,26 @@ struct send_fuzz {
 	/* a call */
 	struct step *step;
 	int ret, err;
-	bool faulty;		/* allocations may have failed in it */
+	bool faulty;		/* allocations may have failed during the call */
 
 	/* model */
 	struct stream out[STREAMS];
-	unsigned int sent;	/* of the payload */
+	unsigned int sent;	/* bytes of payload */
 	__u32 runs;
-	__u16 msg[MSG_MAX];	/* what is left of it, or corked */
+	__u16 msg[MSG_MAX];	/* rest of the current message, or corked data */
 	int len;
-	int left;		/* of what the sender is to be told of */
+	int left;		/* its bytes that are still to be reported to the sender */
 	bool changed;		/* by push or pop */
-	bool whole;		/* is sent beyond the size of the send buffer */
+	bool whole;		/* is sent whole, in spite of the size of the send buffer */
 	bool corked;
 	int cork_left;
-	int elems;		/* at most */
-	int budget;		/* as the program's */
+	int elems;		/* elements of the message, at most */
+	int budget;		/* same as in the program */
 	int apply_left;
-	int verdict;		/* for what is applied */
-	int pos;		/* in what the call sends */
-	int end_err;		/* the call has to end at pos */
-	bool lost;		/* what the peer gets is not known any more */
+	int verdict;		/* the verdict that apply_left is for */
+	int pos;		/* position in the data of the call */
+	int end_err;		/* the call must end at pos, with this error */
+	bool lost;		/* the peer's data is not known any more */
 };
 
 static bool __printf(2, 3) fail(struct send_fuzz *t, const char *fmt, ...)
@@ -135,7 +136,7 @@ static bool __printf(2, 3) fail(struct send_fuzz *t, const char *fmt, ...)
 
 /* ---- the model ----------------------------------------------------------- */
 
-/* Elements that @len bytes take at most */
+/* The most elements that @len bytes take */
 static int pieces(int len)
 {
 	return len / 4096 + 2;
@@ -161,7 +162,7 @@ static void remove_from(struct send_fuzz *t, int start, int n)
 	memmove(t->msg + start, t->msg + start + n, (t->len - start) * sizeof(*t->msg));
 }
 
-/* The first @n bytes are received in stream @to. */
+/* Stream @to receives the first @n bytes of the message. */
 static bool deliver(struct send_fuzz *t, int to, int n)
 {
 	struct stream *out = &t->out[to];
@@ -210,31 +211,33 @@ static bool model_op(struct send_fuzz *t, const struct send_op *op, __u8 with, _
 	return true;
 }
 
-/* What the program looks at is @size bytes: those that were not applied before. */
+/* A run starts on @size bytes that no earlier verdict was applied to. */
 static bool model_begin(struct send_fuzz *t, int len, int size)
 {
 	int n;
 
 	if (!t->corked && t->len)
 		return size == t->len ||
-		       fail(t, "runs on other bytes: %d, not %d", size, t->len);
+		       fail(t, "wrong message size: %d, not %d", size, t->len);
 	if (t->corked) {
 		n = size - t->len;
-		/* It is cut only if it has no more elements. */
+		/* The program runs on less only if the ring is full. */
 		if (n < 0 || n > len - t->pos || (!n && len) ||
 		    (n && n < t->cork_left && t->elems + pieces(n) < ELEMS))
-			return fail(t, "runs too soon: on %d bytes, %d are corked, for %d more",
+			return fail(t, "program runs too soon: on %d bytes, %d corked, %d missing",
 				    size, t->len, t->cork_left);
 		t->corked = false;
 		t->whole = true;
 	} else {
 		if (t->apply_left + size > len - t->pos)
-			return fail(t, "runs on more: %d bytes behind %d, of %d", size,
+			return fail(t, "program runs on more: %d bytes after %d, of %d", size,
 				    t->apply_left, len - t->pos);
-		/* What was applied before may be in messages of its own. */
+		/* Data that an earlier verdict applies to may be in messages of
+		 * its own.
+		 */
 		n = t->apply_left;
 		if (size < len - t->pos - n && n + size < CUT_MIN && !strchr("fp", t->step->what))
-			return fail(t, "runs on less: %d bytes behind %d, of %d", size, n,
+			return fail(t, "program runs on less: %d bytes after %d, of %d", size, n,
 				    len - t->pos);
 		if (!add_new(t, n) || (n && !deliver(t, t->verdict, n)))
 			return false;
@@ -250,7 +253,7 @@ static bool model_begin(struct send_fuzz *t, int len, int size)
 	return true;
 }
 
-/* The sender has to be told that what is left of the message was not sent. */
+/* The rest of the message is not sent, which the call must report. */
 static void model_stop(struct send_fuzz *t, int err)
 {
 	t->pos -= t->left;
@@ -258,14 +261,14 @@ static void model_stop(struct send_fuzz *t, int err)
 	t->end_err = err;
 }
 
-/* Was there no memory for what the program asked for with the last message? */
+/* Did an allocation fail that the program's last request for this message needed? */
 static bool no_memory_for(const struct send_fuzz *t, int limit, bool last)
 {
 	return t->faulty && last && limit < t->pos;
 }
 
-/* The first bytes may have been sent, unless they were changed. Of a message that earlier
- * calls have sent a part of, nobody is told how many.
+/* The first bytes may have been sent, unless the program has changed them. If
+ * earlier calls have contributed to the message, it is not reported how many.
  */
 static bool model_not_redirected(struct send_fuzz *t, int apply, int n, int limit)
 {
@@ -286,8 +289,9 @@ static bool model_not_redirected(struct send_fuzz *t, int apply, int n, int limi
 	return true;
 }
 
-/* What is not applied is passed or redirected: all of it but what finds no room, which
- * is known from what the call has returned, @limit. @last: no run comes after this.
+/* The verdict passes or redirects the bytes it applies to, except those without
+ * room, which follow from @limit, the bytes that the call has returned. @last:
+ * this is the last run of the call.
  */
 static bool model_verdict(struct send_fuzz *t, int apply, int limit, bool last)
 {
@@ -297,8 +301,8 @@ static bool model_verdict(struct send_fuzz *t, int apply, int limit, bool last)
 		return model_not_redirected(t, apply, n, limit);
 	if (t->verdict == PEER && !t->whole && n) {
 		room = limit - (t->pos - t->left);
-		/* Nothing of the message was sent, and so what the program did to it, and
-		 * said of it, is void.
+		/* Nothing of the message was sent, so all that the program did
+		 * to it, and its verdict, is void.
 		 */
 		if (t->changed && last && limit < t->pos) {
 			t->apply_left = 0;
@@ -324,7 +328,9 @@ static bool model_verdict(struct send_fuzz *t, int apply, int limit, bool last)
 	return deliver(t, t->verdict, n);
 }
 
-/* One run of the program; @final: on what is corked, which no more comes for */
+/* One run of the program. It is final if it runs on corked data to which no
+ * more is added.
+ */
 static bool model_run(struct send_fuzz *t, int len, int limit, bool last)
 {
 	const struct send_run *run = &t->skel->bss->log_of[t->runs % LOG];
@@ -351,7 +357,7 @@ static bool model_run(struct send_fuzz *t, int len, int limit, bool last)
 			return false;
 	}
 	if (run->failed && !t->faulty)
-		return fail(t, "ops fail: %x", run->failed);
+		return fail(t, "program ops fail: %x", run->failed);
 	if (cork && t->budget > 0 && !final) {
 		if (no_memory_for(t, limit, last)) {
 			model_stop(t, ENOMEM);
@@ -373,34 +379,36 @@ static bool model_run(struct send_fuzz *t, int len, int limit, bool last)
 	return model_verdict(t, apply, limit, last);
 }
 
-/* What comes behind the last run: it is corked, or an earlier verdict is for it. */
+/* Data after the last run is corked, or an earlier verdict applies to it. */
 static bool model_rest(struct send_fuzz *t, int len, int limit)
 {
 	int n = (limit < len ? limit : len) - t->pos;
 
 	if (t->len && !t->corked)
-		return fail(t, "does not run on what is left: %d bytes", t->len);
+		return fail(t, "program does not run on the rest: %d bytes", t->len);
 	if (n < 0)
 		return fail(t, "returned less than was sent: %d of %d", limit, t->pos);
 	if (t->corked) {
 		if (n >= t->cork_left)
-			return fail(t, "does not run on what is corked: %d bytes", t->len + n);
+			return fail(t, "program does not run on corked data: %d bytes", t->len + n);
 		t->cork_left -= n;
 		return add_new(t, n);
 	}
 	if (n > t->apply_left)
-		return fail(t, "does not run: %d bytes, %d applied", n, t->apply_left);
+		return fail(t, "program does not run: %d bytes, %d applied", n, t->apply_left);
 	t->apply_left -= n;
 	return add_new(t, n) && deliver(t, n ? t->verdict : PEER, n);
 }
 
-/* Before the program runs, or for what an earlier verdict redirects */
+/* An allocation failed before the program ran, or for data that an earlier
+ * verdict redirects
+ */
 static bool is_no_memory(const struct send_fuzz *t, int err)
 {
 	return t->faulty && (err == ENOMEM || (err == ENOBUFS && t->step->zerocopy));
 }
 
-/* A call has sent @ret of @len bytes. */
+/* A call with @len bytes has returned @ret. */
 static bool model_call(struct send_fuzz *t, int len, int ret, int err)
 {
 	__u32 end = READ_ONCE(t->skel->bss->runs);
@@ -414,7 +422,7 @@ static bool model_call(struct send_fuzz *t, int len, int ret, int err)
 	}
 	while (t->runs != end) {
 		if (t->end_err || !t->joined)
-			return fail(t, "runs again after the end");
+			return fail(t, "program runs again after the end");
 		if (!model_run(t, len, limit, t->runs + 1 == end))
 			return false;
 	}
@@ -425,17 +433,17 @@ static bool model_call(struct send_fuzz *t, int len, int ret, int err)
 			t->end_err = EAGAIN;
 	}
 	if (t->pos <= 0 ? ret != -1 : ret != t->pos)
-		return fail(t, "returns: %d, not %d", ret, t->pos);
+		return fail(t, "send returns: %d, not %d", ret, t->pos);
 	if (ret < 0 && err != t->end_err && !(t->end_err == EAGAIN && is_no_memory(t, err)))
-		return fail(t, "fails: %d, not %d", err, t->end_err);
+		return fail(t, "send fails: %d, not %d", err, t->end_err);
 	if (t->end_err == EAGAIN && t->seq->blocking &&
 	    !(t->faulty && (ret >= 0 || err != EAGAIN)))
-		return fail(t, "does not wait: %d of %d", ret, len);
+		return fail(t, "send does not wait: %d of %d", ret, len);
 	t->sent += t->end_err == EACCES ? len : limit;
 	return true;
 }
 
-/* What runs on what is corked when no call sends */
+/* Runs on corked data outside of send calls */
 static bool model_uncork(struct send_fuzz *t)
 {
 	__u32 end = READ_ONCE(t->skel->bss->runs);
@@ -455,13 +463,13 @@ static bool compare(struct send_fuzz *t, int i)
 	struct stream *out = &t->out[i];
 
 	if (out->len > out->want_len)
-		return fail(t, "more at %s: %d bytes of %d", stream_name[i], out->len,
+		return fail(t, "too much at %s: %d bytes of %d", stream_name[i], out->len,
 			    out->want_len);
 	for (; out->seen < out->len; out->seen++) {
 		if (out->want[out->seen] == ANY ||
 		    out->want[out->seen] == out->data[out->seen])
 			continue;
-		return fail(t, "another byte at %s: %d of %d is %x, not %x", stream_name[i],
+		return fail(t, "wrong byte at %s: %d of %d is %x, not %x", stream_name[i],
 			    out->seen, out->want_len, out->data[out->seen],
 			    out->want[out->seen]);
 	}
@@ -473,7 +481,7 @@ static bool compare_all(struct send_fuzz *t)
 	return compare(t, PEER) && compare(t, EGRESS) && compare(t, INGRESS);
 }
 
-/* Read what is there, and not more than @n bytes of each. */
+/* Read available data, at most @n bytes from each socket. */
 static bool take(struct send_fuzz *t, int n)
 {
 	int i, got, room;
@@ -498,7 +506,9 @@ static bool take(struct send_fuzz *t, int n)
 
 enum wait_for { ROOM, DONE, ARRIVED, ENDED, UNCORKED };
 
-/* By a run of the program, or without: there is no event for the first. */
+/* Corked data was released, by a run of the program, which causes no event, or
+ * without one.
+ */
 static bool uncorked(struct send_fuzz *t)
 {
 	return READ_ONCE(t->skel->bss->runs) != t->runs ||
@@ -515,11 +525,13 @@ static bool arrived(struct send_fuzz *t)
 	return true;
 }
 
-/* Read until it is so. Nothing else will happen if nothing does for so long. */
+/* Read until the condition holds. It fails if nothing happens for the time of
+ * patience.
+ */
 static bool wait_until(struct send_fuzz *t, enum wait_for what)
 {
 	static const char * const names[] = { "room", "send", "data", "end of file",
-					       "what is corked" };
+					       "corked data" };
 	int n, patience = t->hasty ? HASTY_MS : PATIENCE_MS;
 	__u64 until = now_ms() + patience;
 	struct epoll_event ev;
@@ -534,13 +546,13 @@ static bool wait_until(struct send_fuzz *t, enum wait_for what)
 		if ((n < 0 && errno == EINTR) || (what == UNCORKED && now_ms() < until))
 			continue;
 		if (n != 1)
-			return fail(t, "waits in vain for %s: %d %d %d of %d %d %d bytes",
+			return fail(t, "timeout, waiting for %s: %d %d %d of %d %d %d bytes",
 				    names[what], t->out[0].len, t->out[1].len, t->out[2].len,
 				    t->out[0].want_len, t->out[1].want_len,
 				    t->out[2].want_len);
 		if (what == DONE && ev.data.fd == t->done)
 			return read(t->done, &(__u64){0}, 8) == 8;
-		/* It is told once. */
+		/* EPOLLET: there is one event. */
 		if (ev.data.fd == t->sk && ev.events & EPOLLOUT)
 			t->full = false;
 		if (what == ROOM && !t->full)

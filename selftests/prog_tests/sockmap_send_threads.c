@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Threads that send on one socket with a sk_msg program, or each on its own, all of which
- * redirect to the same socket.
+/* Threads that send concurrently: on one socket with a sk_msg program, or each
+ * on a socket of its own, where the programs redirect to the same target.
  *
- * The bytes of each tell which thread has sent them, and how many before: whatever comes
- * between, those of each arrive in order, all of them and once. Calls wait, and so return
- * all they were given. What is not corked or applied, the program sees once.
+ * Each byte identifies the thread that sent it and its place in what that
+ * thread sent. All bytes of a thread must arrive, in order and once, whatever
+ * other threads send in between. Calls are blocking, and so must return all
+ * bytes they were given. The program must run once on each byte that is not
+ * corked or applied to.
  *
- * SOCKMAP_SEND_FUZZ=SECONDS in the environment: how long all subtests together (without, the
- * first one alone, for a moment)
+ * SOCKMAP_SEND_FUZZ=SECONDS in the environment: how long all subtests together
+ * run (default: only the first subtest, for a moment)
  */
 #include <error.h>
 #include <poll.h>
@@ -20,7 +22,7 @@
 
 #define SENDERS 3
 #define SENDER_MAX 20000
-#define SENDER_PERIOD 31	/* with a sender's number above: less than 0x80 */
+#define SENDER_PERIOD 31	/* with a sender's number in the bits above: less than 0x80 */
 #define PATIENCE_MS 10000
 
 enum { PEER, EGRESS, INGRESS };
@@ -28,7 +30,7 @@ enum { PEER, EGRESS, INGRESS };
 struct threads {
 	struct test_sockmap_send_fuzz *skel;
 	int map;
-	int sk[SENDERS];	/* in slots 0, 2, 3 of the map; or the same */
+	int sk[SENDERS];	/* in slots 0, 2, 3 of the map; or all the same socket */
 	int peer[SENDERS];
 	int other;		/* in slot 1 */
 	int other_peer;
@@ -40,7 +42,7 @@ struct sender {
 	__u64 until;
 	__u64 sent;
 	__u64 got;
-	int ret, err;		/* of a call that has not returned all */
+	int ret, err;		/* of a call that did not return all it was given */
 	bool ended;
 	char data[SENDER_MAX + SENDER_PERIOD];
 };
@@ -49,7 +51,7 @@ static const struct thread_mode {
 	const char *name;
 	struct send_op ops[OPS];
 	int to;
-	bool judged;		/* once */
+	bool judged;		/* the program runs once on each byte */
 } thread_modes[] = {
 	{ "pass",		{ }, PEER, true },
 	{ "push",		{ { '+', 0, 4 } }, PEER, true },
@@ -100,7 +102,7 @@ static bool in_order(struct sender *senders, const __u8 *data, int n)
 	return true;
 }
 
-/* Have all of them sent what they will, and is it here? */
+/* Have all threads ended, and has all of their data arrived? */
 static bool all_arrived(struct sender *senders)
 {
 	int i;
@@ -122,11 +124,11 @@ static bool receive_of_all(struct sender *senders, int fd)
 	while (!all_arrived(senders)) {
 		for (i = 0; i < SENDERS && READ_ONCE(senders[i].ended); i++)
 			;
-		/* What is corked comes with the end. */
+		/* Shutting down releases corked data. */
 		for (n = 0; n < SENDERS && i == SENDERS && !ended; n++)
 			shutdown(senders[n].sk, SHUT_WR);
 		ended = i == SENDERS;
-		/* Senders that end do not wake up the poll(). */
+		/* poll() has a timeout, as a sender that ends causes no event. */
 		if (poll(&pfd, 1, 10) != 1) {
 			if (now_ms() > until)
 				return false;
@@ -229,8 +231,8 @@ static bool corks(const struct thread_mode *mode)
 	return mode->ops[0].what == 'c' || mode->ops[1].what == 'c';
 }
 
-/* A kernel that leaves a corked byte behind frees the message of one thread while another
- * adds to it, too, and panics.
+/* On a kernel that leaves a corked byte behind, one thread may free the message
+ * that another one adds to, which panics. This finds out first.
  */
 static bool cork_is_sound(struct threads *t, const struct thread_mode *mode)
 {
@@ -257,7 +259,7 @@ static void run_threads(const struct thread_mode *mode, bool own, int ms)
 		return;
 	t.map = bpf_map__fd(t.skel->maps.sock_map);
 	memcpy(t.skel->bss->scripts[0].ops, mode->ops, sizeof(mode->ops));
-	t.skel->bss->budget = INT_MAX;	/* the program may cork */
+	t.skel->bss->budget = INT_MAX;	/* no limit for the program's corking */
 	if (!xbpf_prog_attach(bpf_program__fd(t.skel->progs.prog_send), t.map,
 			      BPF_SK_MSG_VERDICT, 0) &&
 	    (!corks(mode) || cork_is_sound(&t, mode)) && open_sockets(&t, own)) {
@@ -273,12 +275,12 @@ void test_sockmap_send_threads(void)
 	int i, ms = (env ? atoi(env) : 4) * 1000 / (ARRAY_SIZE(thread_modes) + 5);
 	char name[64];
 
-	/* The others are races, which a kernel with a fault may win in a short run. */
+	/* The others depend on races, which a faulty kernel may win in a short run. */
 	for (i = 0; i < (env ? ARRAY_SIZE(thread_modes) : 1); i++) {
 		if (test__start_subtest(thread_modes[i].name))
 			run_threads(&thread_modes[i], false, ms);
 		snprintf(name, sizeof(name), "%s_by_all", thread_modes[i].name);
-		/* Each makes progress, whatever room the others want. */
+		/* Each sender makes progress, however much room the others take. */
 		if (thread_modes[i].to != PEER && test__start_subtest(name))
 			run_threads(&thread_modes[i], true, ms);
 	}

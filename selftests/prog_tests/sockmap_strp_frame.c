@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* However a stream is cut into segments, the parser of a sockmap sees it from
- * the first byte of the record it is asked about, and the verdict sees one
- * record, whole and alone.
+ * the first byte of a record on, and the verdict sees exactly one whole record.
  */
 #include <error.h>
 #include <netinet/tcp.h>
@@ -16,10 +15,10 @@
 struct strp_frame {
 	struct test_sockmap_strp_frame *skel;
 	int map;
-	int sk;			/* the socket with the programs */
+	int sk;			/* socket with the programs */
 	int peer;
 	bool pull;		/* the verdict pulls and changes its records */
-	/* what the peer sends, and of it the records to pass */
+	/* the stream that the peer sends, and the records of it that are passed */
 	__u8 stream[STREAM_MAX];
 	int len;
 	__u8 passed[STREAM_MAX];
@@ -56,7 +55,7 @@ static void add_record(struct strp_frame *s, char action, int len)
 	s->passed_len += len;
 }
 
-/* Records of @lens, negative for those to drop, 0 for the end */
+/* Records of the lengths in @lens, negative for dropped ones; 0 is the end */
 static void set_stream(struct strp_frame *s, const int *lens)
 {
 	clear_stream(s);
@@ -64,7 +63,7 @@ static void set_stream(struct strp_frame *s, const int *lens)
 		add_record(s, *lens > 0 ? 'P' : 'D', abs(*lens));
 }
 
-/* Each third record is dropped; lengths spread over 3 .. 3 + @spread - 1 */
+/* Every third record is dropped; lengths are from 3 to 2 + @spread */
 static void set_long_stream(struct strp_frame *s, int len, int spread)
 {
 	unsigned int x = 1;
@@ -82,8 +81,8 @@ static bool send_all(struct strp_frame *s, int from, int to)
 			 "sent");
 }
 
-/* The application reads what was passed, and no more. What is to be read last
- * has been judged after all that is not to be read.
+/* The application reads exactly the passed records. When the last one can be
+ * read, the verdict has run on all records before it.
  */
 static bool read_passed(struct strp_frame *s)
 {
@@ -107,7 +106,7 @@ static bool attach(struct strp_frame *s)
 	return !xbpf_map_update_elem(s->map, &u32(0), &u64(s->sk), BPF_NOEXIST);
 }
 
-/* Streams that end with a record to pass, each sent at once */
+/* Streams that end with a passed record, each sent in one call */
 static void one_segment(struct strp_frame *s)
 {
 	static const int streams[][6] = {
@@ -128,7 +127,7 @@ static void one_segment(struct strp_frame *s)
 	}
 }
 
-/* The same stream in two segments, cut at each byte of it */
+/* The same stream in two segments, cut after each of its bytes */
 static void each_cut(struct strp_frame *s)
 {
 	static const int stream[] = { 20, -30, 10, -3, 40, 0 };
@@ -144,7 +143,7 @@ static void each_cut(struct strp_frame *s)
 	}
 }
 
-/* Many small records in segments of many fragments */
+/* Many small records in segments with many fragments */
 static void small_records(struct strp_frame *s)
 {
 	if (!attach(s))
@@ -170,7 +169,7 @@ static void long_records(struct strp_frame *s)
 	read_passed(s);
 }
 
-/* What arrives before the programs lies in skbs that TCP has coalesced */
+/* Data received before the socket is added is in skbs that TCP has coalesced */
 static void coalesced(struct strp_frame *s)
 {
 	int sent, before;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Records that come over veth with GRO, one in several packets and several in one, which
- * have more fragments than an skb, and so a list of them: unlike over loopback.
+/* Records that arrive over veth with GRO: some in several packets, several in
+ * one packet, with more fragments than an skb holds, and so with a frag_list.
+ * Loopback has none of that.
  */
 #include <error.h>
 #include <pthread.h>
@@ -15,7 +16,7 @@ struct veth_test {
 	struct test_sockmap_recv *skel;
 	struct veth_pair veth;
 	int map;
-	int sk;			/* in slot 0: its peer sends over veth */
+	int sk;			/* in slot 0 of the map; its peer sends over veth */
 	int peer;
 	int other;		/* in slot 1 */
 	int other_peer;
@@ -27,9 +28,9 @@ struct veth_test {
 
 static struct veth_test veth_test;
 
-/* Records of which each third is dropped, and the others go where @action says. No other
- * byte is an action: a kernel that takes records for what they are not panics if it has
- * one shortened.
+/* Every third record is dropped, the others get the verdict @action. No other
+ * byte of the stream is a valid action, as kernels without the fixes, which
+ * find records at wrong places, would panic on one that shortens the record.
  */
 static void veth_records(struct veth_test *t, char action)
 {

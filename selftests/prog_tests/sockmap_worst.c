@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The worst that a peer can send to a parser and a verdict. How often they run, what they
- * are shown, how much is done at once, and the memory that it takes have bounds, which
- * are for each byte that is received, no matter how the stream is cut.
+/* The most expensive streams that a peer can send to a parser and a verdict.
+ * The number of their runs, the bytes they are shown, the work done at a time,
+ * and the memory used must be bounded in proportion to the bytes received,
+ * however the stream is cut.
  */
 #include <error.h>
 #include <poll.h>
@@ -13,14 +14,14 @@
 #include "test_sockmap_worst.skel.h"
 
 #define READ_TIMEOUT_SEC 5
-#define WORST_SEC 30		/* for all of a test */
-#define FULL_MS 300		/* none of it is taken for as long: held back */
+#define WORST_SEC 30		/* time limit of a test */
+#define FULL_MS 300		/* the sender is throttled if nothing is accepted for so long */
 #define PIECE 1024		/* TCP_BPF_COPY */
 #define BUDGET 64		/* TCP_BPF_BUDGET */
 #define WORST_LEN 60000		/* one skb over loopback */
 #define BYTEWISE_LEN 20000
 #define WORST_RCVBUF 65536
-#define WORST_MAX 250000	/* more than all buffers take */
+#define WORST_MAX 250000	/* more than fits into all buffers */
 
 struct worst_test {
 	struct test_sockmap_worst *skel;
@@ -41,12 +42,12 @@ static struct worst_test worst_test;
 
 struct worst_case {
 	const char *name;
-	int len;		/* of the stream */
-	int segment;		/* so much of it is sent at once */
+	int len;		/* length of the stream */
+	int segment;		/* bytes sent in one call */
 	int record;
-	int header;		/* what the parser has to see of a record */
-	const char *actions;	/* of the records, in turn */
-	bool at_once;		/* count what is done at once */
+	int header;		/* bytes of a record that the parser needs */
+	const char *actions;	/* verdicts of the records, in turn */
+	bool at_once;		/* count verdicts per data_ready call */
 	bool veth;
 };
 
@@ -71,7 +72,9 @@ static bool worst_connect(struct worst_test *t, bool veth)
 	       !xsetsockopt(t->peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
-/* What runs the programs on all that has come in: without the series, the strparser */
+/* The function that runs the programs on received data; without the series, the
+ * strparser's
+ */
 static const char *data_ready(void)
 {
 	struct btf *btf = btf__load_vmlinux_btf();
@@ -143,7 +146,7 @@ static void worst_cleanup(struct worst_test *t)
 	test_sockmap_worst__destroy(t->skel);
 }
 
-/* Records from @at on, as many as there is room for in @len bytes */
+/* Fill @len bytes from @at on with records; the last one may be incomplete */
 static void worst_records(struct worst_test *t, const struct worst_case *c, int at, int len)
 {
 	int i, end = at + len;
@@ -153,7 +156,7 @@ static void worst_records(struct worst_test *t, const struct worst_case *c, int 
 		t->stream[at] = c->actions[i % strlen(c->actions)];
 }
 
-/* Have t->want be the records of @action in the first @len bytes of the stream. */
+/* Copy the records of @action in the first @len bytes of the stream to t->want. */
 static int worst_passed(struct worst_test *t, const struct worst_case *c, int len, char action)
 {
 	int at, passed = 0;
@@ -181,7 +184,7 @@ static bool worst_read(struct worst_test *t, int fd, int len)
 	       ASSERT_OK(memcmp(t->buf, t->want, len), "what was read");
 }
 
-/* It comes after all that waits for the programs. */
+/* The end of file comes after all data has been processed. */
 static bool worst_end(struct worst_test *t)
 {
 	shutdown(t->peer, SHUT_WR);
@@ -189,9 +192,7 @@ static bool worst_end(struct worst_test *t)
 			 "end of file");
 }
 
-/* How often does it happen, at most, that there is an eighth more than PIECE bytes, and
- * then than what there was?
- */
+/* How many times a length can grow by an eighth, from PIECE bytes up to @len */
 static int eighths(int len)
 {
 	int n = 0, seen;
@@ -201,13 +202,14 @@ static int eighths(int len)
 	return n;
 }
 
-/* The parser that finds the length of a record in the first bytes of an skb is asked
- * once. It is shown the whole skb if the record begins with that, or else a copy of PIECE
- * bytes (tcp_bpf_parse()).
+/* A parser that finds the length of a record in the first bytes of an skb runs
+ * once. If the record begins with the skb, it is shown the whole skb, otherwise
+ * a copy of PIECE bytes (tcp_bpf_parse()).
  *
- * A parser that is shown no more than PIECE bytes, and cannot tell, is asked at each
- * segment. After that, when there is an eighth more, or a jiffy is over (tcp_bpf_asked()).
- * Each time, it sees a piece, then the skb, then all of the record that is there.
+ * A parser that does not find the length in up to PIECE bytes runs again with
+ * each segment; beyond that, only when the data has grown by an eighth, or
+ * after a jiffy (tcp_bpf_defer_parse()). Each time, it is shown a piece, then the
+ * skb, then all data of the record.
  */
 static void worst_parsed(struct worst_test *t, const struct worst_case *c, int records)
 {
@@ -226,11 +228,11 @@ static void worst_parsed(struct worst_test *t, const struct worst_case *c, int r
 	ASSERT_LE(t->skel->bss->shown, shown, "bytes shown to the parser");
 }
 
-/* tcp_bpf_run_one() has one more. */
+/* tcp_bpf_run_one() runs one more than the budget. */
 static void worst_at_once(struct worst_test *t)
 {
-	ASSERT_LE(t->skel->bss->at_once, BUDGET + 1, "most runs of the verdict at once");
-	ASSERT_GT(t->skel->bss->at_once, 1, "runs of the verdict that were counted");
+	ASSERT_LE(t->skel->bss->at_once, BUDGET + 1, "most runs of the verdict per call");
+	ASSERT_GT(t->skel->bss->at_once, 1, "runs of the verdict counted");
 }
 
 static void worst_cut(struct worst_test *t, const struct worst_case *c)
@@ -239,7 +241,7 @@ static void worst_cut(struct worst_test *t, const struct worst_case *c)
 
 	worst_records(t, c, 0, c->len);
 	passed = worst_passed(t, c, c->len, 'P');
-	/* MSG_EOR: no segment has what is sent in two calls */
+	/* MSG_EOR: no segment has data of two calls */
 	for (; sent < c->len; sent += n) {
 		n = send(t->peer, t->stream + sent, MIN(c->segment, c->len - sent),
 			 MSG_NOSIGNAL | MSG_EOR);
@@ -295,7 +297,9 @@ static void small_buffers(struct worst_test *t)
 	}
 }
 
-/* Send what there is room for. Return: how much of the stream that was, -1 if all. */
+/* Send until there is no more room. Return: the number of bytes sent, -1 if all
+ * were.
+ */
 static int send_until_full(struct worst_test *t)
 {
 	struct pollfd pfd = { .fd = t->peer, .events = POLLOUT };
@@ -319,8 +323,9 @@ static __u32 rmem_alloc(int fd)
 	return mem[SK_MEMINFO_RMEM_ALLOC];
 }
 
-/* What is dropped behind unread data takes memory. With twice the receive buffer, programs
- * wait (tcp_bpf_held_back()), and as much comes to that as TCP lets in before it is full.
+/* Data that is dropped behind unread data still uses memory. When that exceeds
+ * twice the receive buffer, programs no longer run (tcp_bpf_throttled()), and
+ * TCP accepts data only until its receive buffer is full.
  */
 static void worst_holes(struct worst_test *t, const struct worst_case *c)
 {
@@ -335,13 +340,14 @@ static void worst_holes(struct worst_test *t, const struct worst_case *c)
 	if (!worst_read(t, t->sk, worst_passed(t, c, sent, 'P')) || !worst_end(t))
 		return;
 	ASSERT_EQ(t->skel->bss->judged, sent / c->record, "runs of the verdict");
-	ASSERT_EQ(rmem_alloc(t->sk), 0, "memory in the end");
+	ASSERT_EQ(rmem_alloc(t->sk), 0, "memory at the end");
 	worst_at_once(t);
 }
 
-/* Records to be dropped come behind others that are redirected to a socket of which
- * nobody reads. When that has its receive buffer full of them, and as much waits for it,
- * no program runs any more, whatever comes; and when somebody reads, all go on.
+/* Records to be dropped follow records that are redirected to a socket which
+ * nobody reads. When the receive buffer of that socket is full, and as much is
+ * queued for it, no program runs any more. When the socket is read, all
+ * continues.
  */
 static void worst_held_back(struct worst_test *t, const struct worst_case *c)
 {
@@ -354,7 +360,7 @@ static void worst_held_back(struct worst_test *t, const struct worst_case *c)
 		return;
 	records = sent / c->record;
 	first = t->skel->bss->judged;
-	ASSERT_LT(first, records, "records that did not wait");
+	ASSERT_LT(first, records, "records processed");
 	ASSERT_LE(t->skel->bss->parsed, first + 1, "runs of the parser");
 	ASSERT_LE(rmem_alloc(t->sk), 2 * WORST_RCVBUF, "memory");
 	ASSERT_LE(rmem_alloc(t->other), 2 * WORST_RCVBUF, "memory of the other socket");
@@ -362,7 +368,7 @@ static void worst_held_back(struct worst_test *t, const struct worst_case *c)
 		return;
 	ASSERT_EQ(t->skel->bss->judged, records, "runs of the verdict");
 	ASSERT_LE(t->skel->bss->parsed, records + 1, "runs of the parser");
-	ASSERT_EQ(rmem_alloc(t->sk), 0, "memory in the end");
+	ASSERT_EQ(rmem_alloc(t->sk), 0, "memory at the end");
 	worst_at_once(t);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Programs that judge what is sent: that is what goes out, whatever the sender
- * does with it later, and MSG_ZEROCOPY notifies as it is promised.
+/* sk_msg programs: the data they ran on is what is sent, whatever the sender
+ * does with its memory later, and MSG_ZEROCOPY notifies as documented.
  */
 #include <error.h>
 #include <time.h>
@@ -16,7 +16,7 @@
 
 struct zc_test {
 	struct test_sockmap_zerocopy *skel;
-	bool direct;		/* the program by a link, not by the map */
+	bool direct;		/* the program is attached by a link, not by the map */
 	struct bpf_link *link;
 	int map;
 	int sk;			/* in slot 0 of the map */
@@ -47,11 +47,11 @@ static void zc_cleanup(struct zc_test *t)
 	test_sockmap_zerocopy__destroy(t->skel);
 }
 
-/* ---- one notification for each send() that succeeds ---------------------- */
+/* ---- one notification for each successful send() ---------------------- */
 
 static char payload[60000];
 
-/* The next notification is for call @id, alone, or for @count from there on. */
+/* The next notifications are for @count calls, from call @id on. */
 static void notified(int fd, __u32 id, __u32 count)
 {
 	struct sock_extended_err *err;
@@ -88,7 +88,7 @@ static bool set_zerocopy(int fd)
 	return !xsetsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one));
 }
 
-/* Only redirects need the map then. */
+/* With a link, the map is only needed for redirects. */
 static bool join_directly(struct zc_test *t)
 {
 	t->link = bpf_program__attach_sock(t->skel->progs.prog_msg, t->sk, NULL);
@@ -133,7 +133,7 @@ static void notify_pass(struct zc_test *t)
 		notified(t->sk, i, 1);
 		receive(t->peer, sizeof(payload));
 	}
-	/* not asked for */
+	/* without MSG_ZEROCOPY, no notification */
 	ASSERT_EQ(send(t->sk, payload, 100, 0), 100, "send");
 	ASSERT_EQ(send(t->sk, payload, 100, MSG_ZEROCOPY), 100, "send");
 	notified(t->sk, i, 1);
@@ -152,7 +152,7 @@ static void notify_late(struct zc_test *t)
 	notified(t->sk, 0, 2);
 }
 
-/* To the socket that sends, not to the one it is redirected to */
+/* The sending socket is notified, not the one that data is redirected to */
 static void notify_redirect(struct zc_test *t)
 {
 	if (!set_zerocopy(t->sk) || !set_zerocopy(t->other) || !join(t))
@@ -176,7 +176,7 @@ static void notify_cork(struct zc_test *t)
 	receive(t->peer, 20000);
 }
 
-/* What fails has no id. */
+/* A failed call has no id. */
 static void notify_drop(struct zc_test *t)
 {
 	if (!set_zerocopy(t->sk) || !join(t))
@@ -189,7 +189,7 @@ static void notify_drop(struct zc_test *t)
 	notified(t->sk, 0, 1);
 }
 
-/* A drop is for the message it was said of, and for all of it. */
+/* A drop affects only the message that the program ran on, and all of it. */
 static void drop(struct zc_test *t, int apply)
 {
 	if (!join(t))
@@ -203,7 +203,7 @@ static void drop(struct zc_test *t, int apply)
 	ASSERT_EQ(send(t->sk, payload, 3000, 0), 3000, "send");
 	receive(t->peer, 3000);
 	ASSERT_ERR(recv(t->peer, payload, 1, MSG_DONTWAIT), "nothing more");
-	ASSERT_EQ(t->skel->bss->msgs, 2, "messages judged");
+	ASSERT_EQ(t->skel->bss->msgs, 2, "runs");
 }
 
 static void drop_one(struct zc_test *t)
@@ -216,7 +216,7 @@ static void drop_apply(struct zc_test *t)
 	drop(t, 2000);
 }
 
-/* Send until there is no more room, then read it all. */
+/* Send until there is no more room, then read all of it. */
 static bool fill_and_drain(struct zc_test *t, int size)
 {
 	int n, sent = 0;
@@ -234,9 +234,8 @@ static bool fill_and_drain(struct zc_test *t, int size)
 }
 
 /*
- * The verdict on what there was no room for is not that on what comes next.
- * Which sizes meet the end of the room in the middle of a message depends on
- * the kernel.
+ * A verdict on data that found no room does not apply to data sent later. With
+ * which sizes the room ends within a message depends on the kernel.
  */
 static void drop_after_full(struct zc_test *t)
 {
@@ -255,7 +254,7 @@ static void drop_after_full(struct zc_test *t)
 	}
 }
 
-/* Part of it, until there is no more room */
+/* Calls that send until there is no more room, the last one only a part of its data */
 static void notify_partial(struct zc_test *t)
 {
 	int n, calls = 0;
@@ -270,9 +269,11 @@ static void notify_partial(struct zc_test *t)
 	notified(t->sk, 0, calls);
 }
 
-/* ---- what is judged is sent ---------------------------------------------- */
+/* ---- the data the program saw is sent------------------------------------------- */
 
-/* The program has seen it, the peer not. */
+/* The sender overwrites its memory after the program has run, and before the
+ * peer reads.
+ */
 static void shared(struct zc_test *t, bool by_splice)
 {
 	int file = memfd_create("shared", 0);
@@ -293,7 +294,7 @@ static void shared(struct zc_test *t, bool by_splice)
 		n = sendfile(t->sk, file, &(off_t){ 0 }, 5000);
 	}
 	ASSERT_EQ(n, 5000, "sent");
-	ASSERT_GT(t->skel->bss->msgs, 0, "judged");
+	ASSERT_GT(t->skel->bss->msgs, 0, "runs");
 	memset(iov.iov_base, 'D', 5000);
 	if (receive(t->peer, 5000))
 		ASSERT_TRUE(received[0] == 'P' && received[4999] == 'P', "what was received");

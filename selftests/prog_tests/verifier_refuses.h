@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Programs that the verifier must refuse, and with which words */
+/* Programs that the verifier must reject, and the message in its log */
 #ifndef __VERIFIER_REFUSES_H
 #define __VERIFIER_REFUSES_H
 
 #include "test_progs.h"
 
-/* Of the object file at @elf, only the program @name is loaded. */
+/* Load only the program @name of the object file at @elf. */
 static inline void verifier_refuses(const void *elf, size_t size, const char *name,
 				    const char *why)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Connections over veth with GRO: unlike over loopback, a record comes in several
- * packets, and these in skbs that have lists of others.
+/* Connections over veth with GRO. Unlike over loopback, a record arrives in
+ * several packets, in skbs with a frag_list.
  */
 #ifndef __VETH_PAIR_H
 #define __VETH_PAIR_H
@@ -18,13 +18,13 @@
 #include "sockmap_helpers.h"
 #include "netdev_nl.h"
 
-#define VETH_ADDR 0x0a070001	/* 10.7.0.1, and the next one */
-#define VETH_GRO_NS 2000000	/* GRO waits so long for the rest of what is sent */
+#define VETH_ADDR 0x0a070001	/* 10.7.0.1; the peer has the next address */
+#define VETH_GRO_NS 2000000	/* GRO waits this long for more packets of a send() */
 
 struct veth_pair {
-	struct nl_ns ns;	/* of the sockets that receive, with the programs */
+	struct nl_ns ns;	/* for the receiving sockets, with the programs */
 	struct nl_ns peer_ns;
-	int mss;		/* of the peers, if not 0 */
+	int mss;		/* of the peers' sockets, if not 0 */
 };
 
 static inline int veth_addr(const struct nl_ns *ns, int ifindex, __u32 addr)
@@ -68,7 +68,7 @@ static inline int veth_write(const char *dir, const char *name, const char *file
 	return fclose(f) || n < 0 ? -EIO : 0;
 }
 
-/* Packets of one send() come one by one: have GRO wait for the last of them. */
+/* The packets of one send() arrive one by one: have GRO wait for the last one. */
 static inline int veth_gro_waits(const char *name)
 {
 	char dir[] = "/tmp/sysfs-XXXXXX";
@@ -76,7 +76,7 @@ static inline int veth_gro_waits(const char *name)
 
 	if (!mkdtemp(dir))
 		return -errno;
-	/* with the devices of this namespace */
+	/* sysfs of this network namespace */
 	ret = mount("sysfs", dir, "sysfs", 0, NULL) ? -errno : 0;
 	if (!ret) {
 		ret = veth_write(dir, name, "gro_flush_timeout", VETH_GRO_NS);
@@ -86,7 +86,7 @@ static inline int veth_gro_waits(const char *name)
 	return ret;
 }
 
-/* One packet a segment: the receiver's GRO puts them together again. */
+/* Without TSO, each segment is a packet; the receiver's GRO merges them. */
 static inline int veth_up(const struct nl_ns *ns, const char *name, __u32 addr)
 {
 	int ifindex = nl_link_index(ns, name), here = nl_enter(ns), ret;
@@ -111,7 +111,7 @@ static inline void veth_pair_close(struct veth_pair *v)
 		nl_ns_close(&v->ns);
 }
 
-/* Return: false if there is none, for which the test is skipped if there is no veth. */
+/* Return: false on failure. If the kernel has no veth, the test is skipped. */
 static inline bool veth_pair_new(struct veth_pair *v)
 {
 	int lo, err;
@@ -131,7 +131,7 @@ static inline bool veth_pair_new(struct veth_pair *v)
 	       ASSERT_OK(veth_up(&v->peer_ns, "veth1", VETH_ADDR + 1), "veth1");
 }
 
-/* @fd in the one namespace, its peer in the other */
+/* Connect @fd in one namespace with @peer in the other */
 static inline bool veth_pair_connect(struct veth_pair *v, int *fd, int *peer)
 {
 	int listener, here = nl_enter(&v->ns), peer_here, err = 0;

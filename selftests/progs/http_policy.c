@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A policy for HTTP/1.1 requests: which methods, on which paths.
+/* A policy for HTTP/1.1 requests: allowed methods and path prefixes.
  *
- * The parser cuts the stream into requests, and ends it at the first that no rule
- * allows: an error of the parser is for good. A verdict that drops would leave a
- * gap, and the answer to what follows be taken for the answer to what was dropped.
+ * The parser finds the end of each request. For the first request that no rule
+ * allows, it returns an error, which ends the connection. If the verdict
+ * dropped that request instead, the server would not answer it, and the client
+ * would mistake the answer to the next request for it.
  *
- * What counts is what the server behind makes of the bytes, so all that two parsers
- * could take for different things is refused: a request passes only if its head has
- * no line that is not ended by CR LF, no folded line, no blank in a name and no
- * control character, if its body has a plain Content-Length or none at all, and if
- * its path is spelled as it is meant.
+ * The server must not understand a request differently. So all that parsers
+ * could disagree about is refused. A request passes only if each line of its
+ * head ends in CR LF, there are no folded lines, no blanks in header names and
+ * no control characters, if its body has a plain Content-Length or there is
+ * none, and if its path has no escapes and no dot segments.
  */
 #include <linux/bpf.h>
 #include <linux/errno.h>
@@ -23,7 +24,7 @@ struct http_rule rules[RULES_MAX];
 __u64 passed;
 __u64 refused;
 
-/* -1 if it is not there */
+/* Return: the byte at @at, -1 if it is beyond the end */
 static int byte_at(struct __sk_buff *skb, __u32 at)
 {
 	__u8 c;
@@ -31,24 +32,24 @@ static int byte_at(struct __sk_buff *skb, __u32 at)
 	return bpf_skb_load_bytes(skb, at, &c, sizeof(c)) ? -1 : c;
 }
 
-/* ---- where a request ends ------------------------------------------------- */
+/* ---- the end of a request ------------------------------------------------- */
 
 static const char content_length[] = "content-length:";
 static const char transfer_encoding[] = "transfer-encoding:";
 
 struct head {
 	__u32 line;
-	__u32 col;		/* of the next byte, in the line */
-	bool cr;		/* the last byte was one */
-	bool named;		/* the colon was seen */
-	bool is_length;		/* so far, the line begins as this header */
+	__u32 col;		/* column of the next byte in its line */
+	bool cr;		/* the last byte was CR */
+	bool named;		/* the header name is complete */
+	bool is_length;		/* the line may be this header, so far */
 	bool is_encoding;
 	bool has_length;
 	bool has_digits;
-	__u32 length;		/* of the body */
+	__u32 length;		/* length of the body */
 };
 
-/* Is the name in this line, with @c in column @col, still that of @header? */
+/* Does the header name of this line, with @c in column @col, still match @header? */
 static __always_inline bool same(const char *header, __u32 col, int c)
 {
 	if (c >= 'A' && c <= 'Z')
@@ -56,7 +57,7 @@ static __always_inline bool same(const char *header, __u32 col, int c)
 	return c == header[col];
 }
 
-/* In the value of Content-Length: blanks, then digits and nothing else */
+/* The value of Content-Length: blanks, then only digits */
 static __always_inline int take_length(struct head *h, int c)
 {
 	if (c == ' ' && !h->has_digits)
@@ -89,7 +90,7 @@ static __always_inline int take_header(struct head *h, int c)
 	return 0;
 }
 
-/* 1 if that was the last line */
+/* Return: 1 if this was the last line of the head */
 static __always_inline int end_line(struct head *h)
 {
 	bool empty = h->col == 1;
@@ -107,8 +108,8 @@ static __always_inline int end_line(struct head *h)
 	return 0;
 }
 
-/* One more byte: 1 if it is the last one of the head, or an error. Global, for the
- * verifier to look at it once and not again for each byte.
+/* Process a byte of the head. Return: 1 if it is the last one, or an error. A
+ * global function, so that the verifier checks it once, not for each byte.
  */
 __noinline int take(struct head *h __arg_nonnull, int c)
 {
@@ -128,7 +129,7 @@ __noinline int take(struct head *h __arg_nonnull, int c)
 	return ret;
 }
 
-/* ---- what is allowed ------------------------------------------------------ */
+/* ---- allowed requests ------------------------------------------------------ */
 
 static const char version[] = "HTTP/1.1\r\n";
 
@@ -156,8 +157,8 @@ static __always_inline bool begins_as(struct __sk_buff *skb, const struct http_r
 	return rule->len;
 }
 
-/* Is what follows @at the rest of a path without escapes and without steps, which
- * the server would resolve, and the version?
+/* Is the rest of the request line, from @at on, a path without escapes and dot
+ * segments, and the version?
  */
 static __always_inline bool ends_plainly(struct __sk_buff *skb, __u32 at)
 {
@@ -191,7 +192,7 @@ static __always_inline bool allowed(struct __sk_buff *skb)
 
 /* ---- the programs --------------------------------------------------------- */
 
-/* It begins anew with each piece that comes, which is why heads are short. */
+/* It starts again at the first byte each time more data arrives, so heads are short. */
 SEC("sk_skb/stream_parser")
 int http_parser(struct __sk_buff *skb)
 {
@@ -215,7 +216,7 @@ int http_parser(struct __sk_buff *skb)
 	return i + 1 + h.length;
 }
 
-/* The parser has let it through. */
+/* All requests that the parser has not refused pass. */
 SEC("sk_skb/stream_verdict")
 int http_policy(struct __sk_buff *skb)
 {

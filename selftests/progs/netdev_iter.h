@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What programs need of the kernel to walk namespaces, devices and qdiscs, so that
- * they build without its vmlinux.h.
+/* Kernel types and kfuncs for programs that walk namespaces, devices and
+ * qdiscs. They are declared here so that programs also build with the vmlinux.h
+ * of a kernel without them.
  */
 #ifndef __NETDEV_ITER_H
 #define __NETDEV_ITER_H
@@ -11,7 +12,7 @@
 
 #define __kernel __attribute__((preserve_access_index))
 
-/* That of linux/if_link.h, which brings along too much */
+/* Copied from linux/if_link.h, which includes too much */
 struct rtnl_link_stats64 {
 	__u64 rx_packets;
 	__u64 tx_packets;
@@ -107,7 +108,7 @@ struct bpf_iter_qdisc {
 	__u64 __opaque[3];
 };
 
-/* Programs that a kernel lacks something for are not loaded there. */
+/* Weak, as programs are not loaded on kernels without the kfuncs. */
 int bpf_iter_netns_new(struct bpf_iter_netns *it, __u64 from) __weak __ksym;
 struct net *bpf_iter_netns_next(struct bpf_iter_netns *it) __weak __ksym;
 void bpf_iter_netns_destroy(struct bpf_iter_netns *it) __weak __ksym;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the devices of all namespaces do, sorted and filtered in the kernel. */
+/* Statistics of the devices of all namespaces, sorted and filtered in the kernel. */
 #include <linux/bpf.h>
 #include "netdev_iter.h"
 #include "netdevs.h"
@@ -17,21 +17,21 @@ struct sk_buff {
 	struct sk_buff *next;
 } __kernel;
 
-/* ---- the question --------------------------------------------------------- */
+/* ---- the query --------------------------------------------------------- */
 
 __u32 sort_by;
-__u32 only_netns;		/* 0: of all */
-char only_name[NAME_SIZE];	/* what its name begins with */
-__u64 at_least;			/* of what is sorted by */
+__u32 only_netns;		/* 0: all */
+char only_name[NAME_SIZE];	/* prefix of the device name */
+__u64 at_least;			/* least value of the sort key */
 __u32 rows_wanted = ROWS_MAX;
 
-/* ---- the answer ----------------------------------------------------------- */
+/* ---- the result ----------------------------------------------------------- */
 
 struct netdevs_row rows[ROWS_MAX];
-__u32 order[ROWS_MAX];		/* of rows[], the largest key first */
+__u32 order[ROWS_MAX];		/* indexes of rows[], the largest key first */
 __u32 rows_found;
-__u32 devices;			/* that were looked at */
-__u32 next_dev;			/* where to continue, 0: it is complete */
+__u32 devices;			/* number of devices visited */
+__u32 next_dev;			/* reg_id to continue at, 0: complete */
 
 /* ---- histograms, kept while the tool runs ----------------------------------- */
 
@@ -50,8 +50,8 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
-	__type(key, __u64);	/* a packet in a qdisc */
-	__type(value, __u64);	/* since when */
+	__type(key, __u64);	/* address of the skb of a packet in a qdisc */
+	__type(value, __u64);	/* time when it was enqueued */
 } waiting SEC(".maps");
 
 static const struct hist no_hist;
@@ -85,8 +85,8 @@ static __always_inline struct hist *hist_of(const struct netdev_queue *txq)
 	return bpf_map_lookup_elem(&hists, &id);
 }
 
-/* It is in the qdisc already, be it that of a transmit queue below mq. Where a
- * packet need not wait, some qdiscs are bypassed, and nothing is counted.
+/* The packet is already counted in the qdisc, which may be a child of mq. Some
+ * qdiscs are bypassed if a packet need not wait; then nothing is counted.
  */
 SEC("tp_btf/qdisc_enqueue")
 int BPF_PROG(enqueue, struct Qdisc *q, const struct netdev_queue *txq, struct sk_buff *skb)
@@ -115,7 +115,7 @@ int BPF_PROG(dequeue, struct Qdisc *q, const struct netdev_queue *txq, int packe
 
 	if (!h)
 		return 0;
-	/* Several at once are a list */
+	/* Several packets are a list */
 	bpf_repeat(64) {
 		if (!packet)
 			break;
@@ -164,7 +164,7 @@ static __always_inline void add_qdiscs(struct net_device *dev)
 	__u32 root = 0;
 	int err = 0;
 
-	/* The first is the root. The others are part of it. */
+	/* The first one is the root. Its statistics include those of the others. */
 	bpf_for_each(qdisc, q, dev) {
 		bpf_probe_read_kernel_str(row.qdisc, sizeof(row.qdisc), q->ops->id);
 		root = q->handle;
@@ -174,7 +174,7 @@ static __always_inline void add_qdiscs(struct net_device *dev)
 	add_qdisc(&s);
 	if (!err)
 		return;
-	/* It has more queues than one call adds up. */
+	/* The root has more children than one call adds up. */
 	bpf_for_each(qdisc, q, dev) {
 		if (TC_H_MAJ(q->parent) == root && !bpf_qdisc_get_stats(q, &s, sizeof(s)))
 			add_qdisc(&s);
@@ -232,7 +232,7 @@ static __always_inline void fill_row(struct net_device *dev)
 	}
 }
 
-/* Into its place; when there is no room, the smallest goes. */
+/* Insert the row at its place; if all rows are used, the smallest is dropped. */
 static __always_inline void keep_row(void)
 {
 	__u32 n = rows_found, slot, at, i;
@@ -264,7 +264,7 @@ static __always_inline void keep_row(void)
 	order[at & (ROWS_MAX - 1)] = slot;
 }
 
-/* Some devices, from @from on. Returns where to continue, 0 at the end. */
+/* Visit some devices, from @from on. Return: the device to continue at, 0 at the end */
 static __always_inline __u32 pull_some(__u32 from)
 {
 	struct net_device *dev;
@@ -284,7 +284,7 @@ static __always_inline __u32 pull_some(__u32 from)
 	return 0;
 }
 
-/* To be run again until next_dev is 0 */
+/* Must be run again until next_dev is 0 */
 SEC("syscall")
 int pull(void *ctx)
 {

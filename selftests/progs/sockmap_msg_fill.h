@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* For sk_msg programs whose header says how many bytes at most they write, FILL */
+/* For sk_msg programs; their header defines FILL, the most bytes to write */
 #ifndef __SOCKMAP_MSG_FILL_H
 #define __SOCKMAP_MSG_FILL_H
 
-/* Of what is pushed, which is whatever was in the page: 0 or an error */
+/* Pushed bytes are uninitialized, write up to FILL of them. Return: 0 or -1 */
 static int fill(struct sk_msg_md *msg, __u32 start, __u32 len, __u8 with)
 {
 	__u8 *data, *end;

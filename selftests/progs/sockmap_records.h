@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Records for the tests of sockmap_recv.h and sockmap_strp_frame: their length,
- * which counts itself, in two bytes; in a third what the verdict shall be;
- * payload.
+/* Records for the tests of sockmap_recv.h and sockmap_strp_frame: two bytes
+ * with the length of the whole record, a byte with the verdict, and payload.
  */
 #ifndef __SOCKMAP_RECORDS_H
 #define __SOCKMAP_RECORDS_H

@@ -12,7 +12,7 @@
 
 struct netdev_seen seen[NETDEV_ITER_MAX];
 __u32 seen_count;
-__u32 end_calls;	/* of a seq_file's program with NULL */
+__u32 end_calls;	/* calls of the seq_file program with NULL */
 int pid;
 
 static __always_inline void describe(struct netdev_seen *s, struct net_device *dev)
@@ -62,7 +62,7 @@ int seq_netdev(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* Attached by no test: they would sleep with what they are shown in hand. */
+/* Attaching these must fail, as they could sleep while using a device or namespace. */
 SEC("iter.s/netdev")
 int seq_netdev_sleepable(struct bpf_iter__netdev *ctx)
 {
@@ -124,7 +124,7 @@ int seq_netdev_link(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* What /proc/net/dev tells of a device, as it counts */
+/* The columns of /proc/net/dev for a device, computed as there */
 SEC("iter/netdev")
 int seq_netdev_proc(struct bpf_iter__netdev *ctx)
 {
@@ -159,7 +159,7 @@ int seq_netdev_proc(struct bpf_iter__netdev *ctx)
 
 struct sizes_seen sizes;
 
-/* Statistics of the device and its root qdisc, in less and in more room */
+/* Statistics of the device and its root qdisc, in smaller and larger buffers */
 SEC("iter/netdev")
 int seq_netdev_sizes(struct bpf_iter__netdev *ctx)
 {
@@ -180,7 +180,7 @@ int seq_netdev_sizes(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* mq with too many queues for one call: those below it are added up here. */
+/* mq with too many queues for one call: the program adds up the children. */
 int mq_err;
 __u32 mq_children;
 __u64 mq_packets;
@@ -208,11 +208,11 @@ int seq_netdev_mq(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* The drops of a root qdisc, as they are told in the middle of each graft */
+/* The drops of a root qdisc, as reported in the middle of each graft */
 __u64 graft_netns;
 __u32 graft_ifindex;
 __u32 graft_asked;
-__u32 graft_drops;	/* the most */
+__u32 graft_drops;	/* largest value */
 
 SEC("fentry/qdisc_put")
 int BPF_PROG(graft)
@@ -240,7 +240,7 @@ int BPF_PROG(graft)
 	return 0;
 }
 
-/* Documentation/bpf/netdev_iter.rst has this one. */
+/* This is the example in Documentation/bpf/netdev_iter.rst. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -346,7 +346,7 @@ int open_nested(void *ctx)
 	return 0;
 }
 
-/* One at a time, each in a critical section of its own */
+/* One namespace at a time, each in a critical section of its own */
 SEC("syscall")
 int open_netns_resumed(void *ctx)
 {
@@ -403,7 +403,7 @@ int open_netdev_resumed(void *ctx)
 	return 0;
 }
 
-/* For each device, in reg_id how many there are in its namespace */
+/* For each device, reg_id is set to the number of devices in its namespace */
 SEC("iter/netdev")
 int seq_neighbours(struct bpf_iter__netdev *ctx)
 {
@@ -423,7 +423,7 @@ int seq_neighbours(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* Returns how many devices are shown by walks that are refused. */
+/* Walks with bad arguments. Return: the number of devices they show */
 SEC("syscall")
 int open_bad_args(void *ctx)
 {
@@ -443,7 +443,7 @@ int open_bad_args(void *ctx)
 	return shown;
 }
 
-/* From a kprobe as well */
+/* The same in a kprobe */
 SEC("kprobe/" SYS_PREFIX "sys_getpgid")
 int probe_netdev(void *ctx)
 {
@@ -452,7 +452,7 @@ int probe_netdev(void *ctx)
 	return 0;
 }
 
-/* After the end there is nothing more */
+/* next() after the end returns NULL again */
 SEC("syscall")
 int open_past_end(void *ctx)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the programs of test_netdev_iter.c tell the test. */
+/* Shared by the programs of test_netdev_iter.c and the tests. */
 #ifndef __TEST_NETDEV_ITER_H
 #define __TEST_NETDEV_ITER_H
 
@@ -7,7 +7,7 @@
 #ifndef __bpf__
 #include <linux/if_link.h>
 
-/* That of the kernel */
+/* Same as in the kernel */
 struct bpf_qdisc_stats {
 	__u64 bytes;
 	__u64 packets;
@@ -19,9 +19,9 @@ struct bpf_qdisc_stats {
 };
 #endif
 
-#define NETDEV_ITER_MAX		512	/* what open-coded iterators store */
+#define NETDEV_ITER_MAX		512	/* most records of an open-coded iterator */
 
-/* One device; of a namespace, only netns_cookie */
+/* A device; for a namespace, only netns_cookie is set */
 struct netdev_seen {
 	__u64 netns_cookie;
 	__u32 reg_id;
@@ -45,14 +45,14 @@ struct qdisc_seen {
 	struct bpf_qdisc_stats stats;
 };
 
-/* A program that gives less or more room than the kernel fills */
+/* Buffers that are smaller and larger than the kernel's statistics */
 #define SHORT_STATS 2
 #define LONG_STATS 64
 
 struct sizes_seen {
 	__u64 link_short[SHORT_STATS], link_long[LONG_STATS];
 	__u64 qdisc_short[SHORT_STATS], qdisc_long[LONG_STATS];
-	int link_err, qdisc_err;	/* of a size that ends within a field */
+	int link_err, qdisc_err;	/* with a size that ends within a field */
 };
 
 struct netdev_stats_seen {

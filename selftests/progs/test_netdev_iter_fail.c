@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Each of these is refused by the verifier; the test knows with which words. */
+/* The verifier rejects each of these; the test has the expected messages. */
 #include <linux/bpf.h>
 #include "netdev_iter.h"
 #include <bpf/bpf_tracing.h>
@@ -28,7 +28,7 @@ int netdev_without_rcu(void *ctx)
 	return 0;
 }
 
-/* The step that invalidates what an iterator returned: the end of the section. */
+/* The end of the RCU critical section invalidates the pointers an iterator returned. */
 SEC("syscall")
 int device_after_unlock(void *ctx)
 {
@@ -84,7 +84,7 @@ int netns_after_unlock(void *ctx)
 	return 0;
 }
 
-/* The walk itself ends there as well */
+/* The walk must also end with it */
 SEC("syscall")
 int next_after_unlock(void *ctx)
 {
@@ -135,7 +135,7 @@ int no_destroy(void *ctx)
 	return 0;
 }
 
-/* At the end it is NULL */
+/* next() returns NULL at the end */
 SEC("syscall")
 int unchecked(void *ctx)
 {
@@ -168,7 +168,7 @@ int write_device(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* A pointer of another type, and none at all */
+/* A pointer of another type, and a NULL check that is missing */
 SEC("iter/netdev")
 int not_a_device(struct bpf_iter__netdev *ctx)
 {
@@ -186,7 +186,7 @@ int made_up_qdisc(struct bpf_iter__netdev *ctx)
 	return 0;
 }
 
-/* A namespace that is being destroyed is NULL. */
+/* bpf_dev_net() returns NULL for a namespace that is being destroyed. */
 SEC("iter/netdev")
 int dev_net_unchecked(struct bpf_iter__netdev *ctx)
 {
@@ -222,7 +222,7 @@ int netdev_unprivileged(void *ctx)
 	return 0;
 }
 
-/* Drivers take locks for their statistics */
+/* Drivers may take locks for their statistics, so tracing programs cannot call this */
 SEC("tp_btf/sys_enter")
 int BPF_PROG(stats_anywhere)
 {
@@ -233,7 +233,7 @@ int BPF_PROG(stats_anywhere)
 	return 0;
 }
 
-/* Smaller than it is said to be */
+/* A buffer smaller than its size argument */
 SEC("iter/netdev")
 int short_stats(struct bpf_iter__netdev *ctx)
 {

@@ -4,7 +4,7 @@
 __u64 judged_bytes;
 __u64 sent;
 
-/* Relaxed: an addition that returns what was there, the JIT of arm64 has since 5.18. */
+/* Relaxed, as the JIT of arm64 has fetch-and-add only since 5.18. */
 static void count(struct __sk_buff *skb)
 {
 	__atomic_fetch_add(&judged, 1, __ATOMIC_RELAXED);
@@ -25,7 +25,7 @@ int prog_drop(struct __sk_buff *skb)
 	return SK_DROP;
 }
 
-/* Drops what the record says */
+/* Drops the records that say so */
 SEC("sk_skb/stream_verdict")
 int prog_judge(struct __sk_buff *skb)
 {
@@ -43,14 +43,14 @@ int prog_skb(struct __sk_buff *skb)
 	return SK_DROP;
 }
 
-/* A parser must not do that */
+/* A parser must not change packets */
 SEC("sk_skb/stream_parser")
 int prog_parser_changes(struct __sk_buff *skb)
 {
 	return bpf_skb_change_tail(skb, 10, 0) ? 0 : skb->len;
 }
 
-/* All records have ten bytes. */
+/* All records are ten bytes long. */
 SEC("sk_skb/stream_parser")
 int prog_parser_ten(struct __sk_buff *skb)
 {
@@ -84,7 +84,7 @@ int prog_msg_drop(struct sk_msg_md *msg)
 	return SK_DROP;
 }
 
-/* What links of other kinds have */
+/* A program for links of another type */
 SEC("sockops")
 int prog_sockops(struct bpf_sock_ops *skops)
 {

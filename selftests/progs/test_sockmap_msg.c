@@ -23,7 +23,7 @@ __u32 n_scripts;
 int redirect;		/* 1: to the socket in slot 1, 2: to its ingress */
 int runs;
 int failed_ops;
-__u32 size_seen;	/* by the last run, before it did anything */
+__u32 size_seen;	/* of the message at the start of the last run */
 __u32 log_sizes[LOGGED];
 __u8 log_first[LOGGED];
 

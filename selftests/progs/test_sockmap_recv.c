@@ -2,12 +2,12 @@
 #include <stdbool.h>
 #include "sockmap_records.h"
 
-/* as in sockmap_recv.h */
+/* same as in sockmap_recv.h */
 #define GROW 8
 #define CUT 3
 #define WROTE 256
 
-__u8 wrote[WROTE];	/* prog_verdict_writes to which of the last records? */
+__u8 wrote[WROTE];	/* which of the last records has prog_verdict_writes written to? */
 
 static __always_inline int judge(struct __sk_buff *skb, char action)
 {
@@ -36,21 +36,21 @@ static __always_inline char action_of(struct __sk_buff *skb)
 	return action;
 }
 
-/* It cannot change a record, and looks at it where TCP has put it. */
+/* This program cannot change records, so it is shown them in place. */
 SEC("sk_skb/stream_verdict")
 int prog_verdict(struct __sk_buff *skb)
 {
 	return judge(skb, action_of(skb));
 }
 
-/* For another to take its place */
+/* A second program, to replace the first */
 SEC("sk_skb/stream_verdict")
 int prog_verdict_twin(struct __sk_buff *skb)
 {
 	return judge(skb, action_of(skb));
 }
 
-/* It writes to the record where it is, if that byte is there in one piece with the first. */
+/* Writes to the record in place, if the byte is in the linear data. */
 SEC("sk_skb/stream_verdict")
 int prog_verdict_writes(struct __sk_buff *skb)
 {
@@ -98,7 +98,7 @@ static __always_inline int change(struct __sk_buff *skb, char action)
 	return 1;
 }
 
-/* It can change the record, or its place in memory alone. */
+/* This program may change the record, or only its place in memory. */
 SEC("sk_skb/stream_verdict")
 int prog_verdict_changes(struct __sk_buff *skb)
 {
@@ -119,7 +119,7 @@ int prog_pass(struct __sk_buff *skb)
 	return SK_PASS;
 }
 
-/* Connections join the map before they are accepted. */
+/* Connections are added to the map before they are accepted. */
 SEC("sockops")
 int prog_sockops(struct bpf_sock_ops *skops)
 {

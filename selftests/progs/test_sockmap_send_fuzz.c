@@ -19,14 +19,14 @@ struct {
 	__type(value, int);
 } sock_hash SEC(".maps");
 
-struct send_script scripts[8];	/* the first n_scripts in turn; of a size to mask with */
+struct send_script scripts[8];	/* the first n_scripts in turn; the size is a power of 2 */
 struct send_run log_of[LOG];
 __u32 n_scripts = 1;
 __u32 runs;
-int budget;	/* elements that the message may still get, if it is to be corked */
-__u64 judged;	/* bytes that runs have seen */
+int budget;	/* ring elements still free; corks only if positive */
+__u64 judged;	/* bytes of all runs */
 
-/* Which bits of send_run::failed it gets, of op 0 */
+/* Return: the bits for send_run::failed, as if for op 0 */
 static __u32 do_op(struct sk_msg_md *msg, const struct send_op *op, __u8 with)
 {
 	__u32 size = msg->size, start = send_op_start(op, size);

@@ -3,7 +3,7 @@
 
 __u64 misframed;
 
-/* What is not one whole record with nothing around it is neither */
+/* Data that is not exactly one whole record is misframed */
 SEC("sk_skb/stream_verdict")
 int prog_verdict(struct __sk_buff *skb)
 {
@@ -19,7 +19,7 @@ int prog_verdict(struct __sk_buff *skb)
 }
 
 /* The same, after pulling all of the record into the linear area, where the
- * program may address and change it.
+ * program can read and write it directly.
  */
 SEC("sk_skb/stream_verdict")
 int prog_verdict_pull(struct __sk_buff *skb)

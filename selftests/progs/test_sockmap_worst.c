@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A parser and a verdict that count how often they run and what they are shown. The
- * first byte of a record says what the verdict shall be.
+/* A parser and a verdict that count their runs and the bytes they are shown.
+ * The first byte of a record is its verdict.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -15,19 +15,19 @@ struct {
 
 struct sock;
 
-/* The length of a record, and how much of it the parser has to see to tell */
+/* The length of a record, and how many bytes of it the parser needs */
 __u32 record;
 __u32 header;
 
 __u64 parsed;		/* runs of the parser */
-__u64 shown;		/* bytes of the skbs it got */
-__u64 ticks;		/* jiffies in which it ran */
+__u64 shown;		/* bytes shown to the parser, in total */
+__u64 ticks;		/* jiffies in which the parser ran */
 __u64 last_tick;
 __u64 judged;		/* runs of the verdict */
 
 __u64 cookie;		/* of the socket with the programs */
 __u64 before;
-__u64 at_once;		/* most runs of the verdict in one call of the kernel */
+__u64 at_once;		/* most runs of the verdict in one call of data_ready */
 
 SEC("sk_skb/stream_parser")
 int prog_parser(struct __sk_buff *skb)
@@ -54,7 +54,7 @@ int prog_verdict(struct __sk_buff *skb)
 	return action == 'P' ? SK_PASS : SK_DROP;
 }
 
-/* Around what the kernel calls when it has received something */
+/* Around the function that the kernel calls for received data */
 SEC("fentry")
 int BPF_PROG(data_ready_starts, struct sock *sk)
 {
