@@ -711,7 +711,7 @@ static void grafts(struct stats *s)
 		reads++;
 	}
 	ASSERT_OK(g.err, "graft");
-	printf("%d reads during %d grafts\n", reads, GRAFTS);
+	printf("%d reads, the qdisc replaced %d times\n", reads, GRAFTS);
 	compare(s, &s->b, g.ifindex);
 }
 

@@ -167,7 +167,7 @@ static bool notified(struct send_fuzz *t, bool all)
 				return true;
 			if (poll(&pfd, 1, HASTY_MS) == 1)
 				continue;
-			return fail(t, "notified of %u of %u calls", t->zc_told, t->zc_calls);
+			return fail(t, "notifications for %u of %u calls", t->zc_told, t->zc_calls);
 		}
 		err = (void *)CMSG_DATA(CMSG_FIRSTHDR(&msg));
 		if (err->ee_origin != SO_EE_ORIGIN_ZEROCOPY || err->ee_info != t->zc_told ||
