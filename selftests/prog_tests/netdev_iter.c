@@ -799,7 +799,8 @@ static bool thread_sleeps(int tid)
 static bool hold_start(struct holder *h, const struct nl_ns *ns, const char *name)
 {
 	struct sigaction action = { .sa_handler = ignore_signal };
-	int full, one = 1, tid, i;
+	int full, one = 1, tid, i, busy = 0, sent = 0;
+	bool sleeps = false;
 
 	sigaction(SIGUSR2, &action, NULL);
 	memset(h, 0, sizeof(*h));
@@ -813,17 +814,29 @@ static bool hold_start(struct holder *h, const struct nl_ns *ns, const char *nam
 	ASSERT_OK(nl_link_up(ns, full, true), "up");
 	ASSERT_OK(nl_link_up(ns, h->ifindex, true), "up");
 	ASSERT_OK(qdisc_new(ns, full, TC_H_ROOT, 0x10000, "tbf"), "tbf");
-	for (i = 0; i < BURST + RING; i++)
-		if (send_frame(h->fd, full, FRAME_LEN, MSG_DONTWAIT) < 0)
-			break;
-	if (!ASSERT_LT(i, BURST + RING, "send buffer is full") ||
+	/* Frames that are being sent free their room a little later. */
+	while (busy < 10 && sent < BURST + RING) {
+		if (send_frame(h->fd, full, FRAME_LEN, MSG_DONTWAIT) < 0) {
+			usleep(1000);
+			busy++;
+		} else {
+			sent++;
+			busy = 0;
+		}
+	}
+	if (!ASSERT_LT(sent, BURST + RING, "send buffer is full") ||
 	    !ASSERT_OK(pthread_create(&h->thread, NULL, hold_thread, h), "thread"))
 		return false;
-	do {
-		usleep(10000);
+	for (i = 0; i < EVENT_TIMEOUT_MS && !sleeps; i++) {
+		usleep(1000);
 		tid = __atomic_load_n(&h->tid, __ATOMIC_ACQUIRE);
-	} while (!tid || !thread_sleeps(tid));
-	return true;
+		sleeps = tid && thread_sleeps(tid);
+	}
+	if (ASSERT_TRUE(sleeps, "the thread waits for room"))
+		return true;
+	pthread_kill(h->thread, SIGUSR2);
+	pthread_join(h->thread, NULL);
+	return false;
 }
 
 static void hold_end(struct holder *h)
