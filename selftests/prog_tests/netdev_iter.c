@@ -11,6 +11,7 @@
 #include "netdev_test.h"
 #include "verifier_refuses.h"
 #include "bpftool_link.h"
+#include "thread_sleeps.h"
 #include "progs/test_netdev_iter.h"
 #include "test_netdev_iter.skel.h"
 #include "test_netdev_iter_fail.skel.h"
@@ -778,28 +779,38 @@ static void *hold_thread(void *arg)
 	return NULL;
 }
 
-/* Does this thread of the process sleep? */
-static bool thread_sleeps(int tid)
+/* Fill the send buffer of a socket. Frames that are being sent free their room a
+ * little later.
+ */
+static bool fill_send_buffer(int fd, int ifindex)
 {
-	char path[64], stat[256] = {}, *state;
-	int fd;
+	int busy = 0, sent = 0;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	if (read(fd, stat, sizeof(stat) - 1) < 0)
-		stat[0] = 0;
-	close(fd);
-	state = strrchr(stat, ')');
-	return state && state[2] == 'S';
+	while (busy < 10 && sent < BURST + RING) {
+		if (send_frame(fd, ifindex, FRAME_LEN, MSG_DONTWAIT) < 0) {
+			usleep(1000);
+			busy++;
+		} else {
+			sent++;
+			busy = 0;
+		}
+	}
+	return ASSERT_LT(sent, BURST + RING, "send buffer is full");
+}
+
+static void hold_end(struct holder *h)
+{
+	pthread_kill(h->thread, SIGUSR2);
+	pthread_join(h->thread, NULL);
+	ASSERT_EQ(h->err, EINTR, "the device was held");
+	close(h->fd);
 }
 
 /* Hold a reference to device @name in @ns until hold_end() */
 static bool hold_start(struct holder *h, const struct nl_ns *ns, const char *name)
 {
 	struct sigaction action = { .sa_handler = ignore_signal };
-	int full, one = 1, tid, i, busy = 0, sent = 0;
+	int full, one = 1, tid, i;
 	bool sleeps = false;
 
 	sigaction(SIGUSR2, &action, NULL);
@@ -814,17 +825,7 @@ static bool hold_start(struct holder *h, const struct nl_ns *ns, const char *nam
 	ASSERT_OK(nl_link_up(ns, full, true), "up");
 	ASSERT_OK(nl_link_up(ns, h->ifindex, true), "up");
 	ASSERT_OK(qdisc_new(ns, full, TC_H_ROOT, 0x10000, "tbf"), "tbf");
-	/* Frames that are being sent free their room a little later. */
-	while (busy < 10 && sent < BURST + RING) {
-		if (send_frame(h->fd, full, FRAME_LEN, MSG_DONTWAIT) < 0) {
-			usleep(1000);
-			busy++;
-		} else {
-			sent++;
-			busy = 0;
-		}
-	}
-	if (!ASSERT_LT(sent, BURST + RING, "send buffer is full") ||
+	if (!fill_send_buffer(h->fd, full) ||
 	    !ASSERT_OK(pthread_create(&h->thread, NULL, hold_thread, h), "thread"))
 		return false;
 	for (i = 0; i < EVENT_TIMEOUT_MS && !sleeps; i++) {
@@ -832,19 +833,9 @@ static bool hold_start(struct holder *h, const struct nl_ns *ns, const char *nam
 		tid = __atomic_load_n(&h->tid, __ATOMIC_ACQUIRE);
 		sleeps = tid && thread_sleeps(tid);
 	}
-	if (ASSERT_TRUE(sleeps, "the thread waits for room"))
-		return true;
-	pthread_kill(h->thread, SIGUSR2);
-	pthread_join(h->thread, NULL);
-	return false;
-}
-
-static void hold_end(struct holder *h)
-{
-	pthread_kill(h->thread, SIGUSR2);
-	pthread_join(h->thread, NULL);
-	ASSERT_EQ(h->err, EINTR, "the device was held");
-	close(h->fd);
+	if (!ASSERT_TRUE(sleeps, "the thread waits for room"))
+		hold_end(h);
+	return sleeps;
 }
 
 struct deleter {

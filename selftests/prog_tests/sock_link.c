@@ -8,8 +8,6 @@
 #include <sched.h>
 #include <linux/inet_diag.h>
 #include <linux/mount.h>
-#include <linux/netlink.h>
-#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <linux/userfaultfd.h>
 #include <netinet/tcp.h>
@@ -32,6 +30,7 @@
 #include "trace_helpers.h"
 #include "fault_inject.h"
 #include "bpftool_link.h"
+#include "netdev_nl.h"
 #include "sock_link.h"
 #include "test_sock_link.skel.h"
 
@@ -1594,6 +1593,7 @@ static bool fail_below(const char *name, const char *times)
 		return false;
 	snprintf(value, sizeof(value), "%lu", start);
 	set_fault(FAILSLAB "require-start", value);
+	set_fault(FAILSLAB "ignore-gfp-wait", "N");
 	set_fault(FAILSLAB "verbose", "0");
 	set_fault(FAILSLAB "times", times);
 	set_fault(FAILSLAB "probability", "100");
@@ -1606,6 +1606,7 @@ static int faults_left(void)
 	int left = failslab_times();
 
 	set_fault(FAILSLAB "probability", "0");
+	set_fault(FAILSLAB "ignore-gfp-wait", "Y");
 	set_fault(FAILSLAB "require-start", "0");
 	set_fault(FAILSLAB "require-end", "18446744073709551615");
 	return left;
@@ -1880,32 +1881,26 @@ out:
 
 /* What sock_diag tells of the programs of a socket */
 struct diag_progs {
-	int count;
+	int replies, count;
 	__u32 type[MAX_DIAG_PROGS], prog[MAX_DIAG_PROGS], link[MAX_DIAG_PROGS];
 };
 
-static struct rtattr *diag_attr(struct rtattr *a, int len, int type)
-{
-	for (; RTA_OK(a, len); a = RTA_NEXT(a, len))
-		if ((a->rta_type & NLA_TYPE_MASK) == type)
-			return a;
-	return NULL;
-}
-
 static __u32 diag_u32(struct rtattr *nest, int type)
 {
-	struct rtattr *a = diag_attr(RTA_DATA(nest), RTA_PAYLOAD(nest), type);
+	struct rtattr *a = nl_find(RTA_DATA(nest), RTA_PAYLOAD(nest), type);
 
 	return a ? *(__u32 *)RTA_DATA(a) : 0;
 }
 
-static void read_diag_progs(const struct nlmsghdr *h, struct diag_progs *d)
+static void read_diag_progs(struct nlmsghdr *h, void *arg)
 {
 	struct inet_diag_msg *msg = NLMSG_DATA(h);
+	struct diag_progs *d = arg;
 	struct rtattr *a;
 	int len;
 
-	a = diag_attr((void *)(msg + 1), NLMSG_PAYLOAD(h, sizeof(*msg)), DIAG_BPF_PROGS);
+	d->replies++;
+	a = nl_find((void *)(msg + 1), NLMSG_PAYLOAD(h, sizeof(*msg)), DIAG_BPF_PROGS);
 	if (!a)
 		return;
 	len = RTA_PAYLOAD(a);
@@ -1918,39 +1913,28 @@ static void read_diag_progs(const struct nlmsghdr *h, struct diag_progs *d)
 
 static bool get_diag_progs(int sk, struct diag_progs *d)
 {
-	struct {
-		struct nlmsghdr h;
-		struct inet_diag_req_v2 r;
-	} req = {
-		.h = { .nlmsg_len = sizeof(req), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-		       .nlmsg_flags = NLM_F_REQUEST },
-		.r = { .sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP,
-		       .idiag_ext = 1 << (INET_DIAG_INFO - 1), .idiag_states = -1,
-		       .id.idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE } },
+	struct inet_diag_req_v2 req = {
+		.sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP,
+		.idiag_ext = 1 << (INET_DIAG_INFO - 1), .idiag_states = -1,
+		.id.idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE },
 	};
 	int nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 	struct sockaddr_in here, there;
 	socklen_t len = sizeof(here);
-	union {
-		struct nlmsghdr h;
-		char bytes[8192];
-	} reply;
+	struct nl_req r;
 	bool ok = false;
 
 	memset(d, 0, sizeof(*d));
 	if (!ASSERT_GE(nl, 0, "netlink") || xgetsockname(sk, (void *)&here, &len) ||
 	    !ASSERT_OK(getpeername(sk, (void *)&there, &len), "getpeername"))
 		goto out;
-	req.r.id.idiag_sport = here.sin_port;
-	req.r.id.idiag_src[0] = here.sin_addr.s_addr;
-	req.r.id.idiag_dport = there.sin_port;
-	req.r.id.idiag_dst[0] = there.sin_addr.s_addr;
-	if (!ASSERT_EQ(send(nl, &req, sizeof(req), 0), sizeof(req), "request") ||
-	    !ASSERT_GT(recv(nl, &reply, sizeof(reply), 0), 0, "reply") ||
-	    !ASSERT_EQ(reply.h.nlmsg_type, SOCK_DIAG_BY_FAMILY, "type"))
-		goto out;
-	read_diag_progs(&reply.h, d);
-	ok = true;
+	req.id.idiag_sport = here.sin_port;
+	req.id.idiag_src[0] = here.sin_addr.s_addr;
+	req.id.idiag_dport = there.sin_port;
+	req.id.idiag_dst[0] = there.sin_addr.s_addr;
+	nl_start(&r, SOCK_DIAG_BY_FAMILY, 0, &req, sizeof(req));
+	ok = ASSERT_OK(nl_talk(nl, &r, read_diag_progs, d), "sock_diag") &&
+	     ASSERT_EQ(d->replies, 1, "replies");
 out:
 	if (nl >= 0)
 		close(nl);
@@ -2152,13 +2136,18 @@ struct covered {
 	int server;	/* created before, outside of that cgroup */
 };
 
-static bool cover(struct covered *c, struct bpf_program *prog, bool parser)
+static bool join_covered(struct covered *c)
 {
 	c->link = NULL;
 	close(test__join_cgroup("/sock_link_other"));
 	c->server = socket_loopback(AF_INET, SOCK_STREAM);
 	c->cg = test__join_cgroup("/sock_link_covered");
-	if (!ASSERT_GE(c->server, 0, "listen") || !ASSERT_GE(c->cg, 0, "cgroup"))
+	return ASSERT_GE(c->server, 0, "listen") && ASSERT_GE(c->cg, 0, "cgroup");
+}
+
+static bool cover(struct covered *c, struct bpf_program *prog, bool parser)
+{
+	if (!join_covered(c))
 		return false;
 	c->link = parser ? attach_pair(prog, c->cg, 0) : attach(prog, c->cg, 0);
 	return c->link;
@@ -2440,6 +2429,227 @@ out:
 	close_pair(sk, c);
 	if (server >= 0)
 		close(server);
+	uncover(&cov);
+}
+
+/* Create a connection with records to drop and to pass, which are not read yet. */
+static bool pending_pair(int *sk, int *peer)
+{
+	if (!tcp_pair(sk, peer))
+		return false;
+	send_record(*peer, 'D', 30);
+	send_record(*peer, 'P', 40);
+	return true;
+}
+
+/* The same in another network namespace, which has a hash table of its own for
+ * connections.
+ */
+static bool pending_pair_elsewhere(int *sk, int *peer)
+{
+	int old = set_tcp("child_ehash_entries", 64), here;
+	struct nl_ns ns;
+	bool ok = false;
+
+	if (ASSERT_OK(nl_ns_new(&ns), "network namespace")) {
+		ASSERT_OK(nl_link_up(&ns, nl_link_index(&ns, "lo"), true), "lo");
+		here = nl_enter(&ns);
+		ok = ASSERT_GE(here, 0, "enter") && pending_pair(sk, peer);
+		nl_leave(here);
+		nl_ns_close(&ns);
+	}
+	set_tcp("child_ehash_entries", old);
+	return ok;
+}
+
+/* With BPF_F_SOCK_EXISTING, connections that are older than the link get the
+ * programs, which also run on the data received before.
+ */
+static void cgroup_existing(void)
+{
+	int c[4] = { -1, -1, -1, -1 }, sk[4] = { -1, -1, -1, -1 }, i;
+	struct covered cov;
+	char buf[64];
+
+	if (!join_covered(&cov) || !pending_pair(&sk[0], &c[0]) ||
+	    !pending_pair_elsewhere(&sk[1], &c[1]) || !pending_pair(&sk[2], &c[2]))
+		goto out;
+	shutdown(c[2], SHUT_WR);
+	if (!wait_closed(sk[2]))
+		goto out;
+	c[3] = client_of(cov.server);
+	sk[3] = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	cov.link = attach_pair(skel->progs.prog_judge, cov.cg, 0);
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 0, "without the flag");
+	bpf_link__destroy(cov.link);
+
+	cov.link = attach_pair(skel->progs.prog_judge, cov.cg, BPF_F_SOCK_EXISTING);
+	if (!cov.link)
+		goto out;
+	ASSERT_EQ(link_info(cov.link).sock.flags, BPF_F_SOCK_EXISTING, "flags");
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 7, "sockets");
+	wait_judged(3 * 70);
+	ASSERT_EQ(recv(sk[2], buf, sizeof(buf), 0), 40, "half-closed");
+	ASSERT_EQ(recv(sk[2], buf, sizeof(buf), 0), 0, "end");
+	for (i = 0; i < 4; i++) {
+		if (i < 2)
+			check(sk[i], i ? 0 : 3 * 70, 40);
+		send_record(sk[i], 'D', 30);
+		send_record(sk[i], 'P', 40);
+		check(c[i], 70, 40);
+	}
+	send_record(c[3], 'D', 30);
+	check(sk[3], 0, 30);	/* not in the cgroup */
+	ASSERT_EQ(link_info(cov.link).sock.nr_missed, 0, "missed");
+out:
+	for (i = 0; i < 4; i++)
+		close_pair(sk[i], c[i]);
+	uncover(&cov);
+}
+
+/* Connections that are not accepted yet, and one that still connects because the
+ * accept queue of the server is full
+ */
+static void cgroup_existing_early(void)
+{
+	int fd[3] = { -1, -1, -1 }, sk[3] = { -1, -1, -1 }, server = -1, i;
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+	struct covered cov;
+
+	if (!join_covered(&cov))
+		goto out;
+	server = socket_loopback(AF_INET, SOCK_STREAM);
+	if (xgetsockname(server, (void *)&addr, &len) || !ASSERT_OK(listen(server, 1), "listen"))
+		goto out;
+	for (i = 0; i < 3; i++) {
+		fd[i] = socket(AF_INET, SOCK_STREAM | (i == 2 ? SOCK_NONBLOCK : 0), 0);
+		connect(fd[i], (void *)&addr, len);
+	}
+	send_record(fd[0], 'D', 30);
+	cov.link = attach_pair(skel->progs.prog_judge, cov.cg, BPF_F_SOCK_EXISTING);
+	if (!cov.link)
+		goto out;
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 5, "sockets");
+	ASSERT_OK(fcntl(fd[2], F_SETFL, 0), "block");
+	for (i = 0; i < 3; i++) {
+		sk[i] = accept_timeout(server, NULL, NULL, WAIT_SEC);
+		send_record(fd[i], 'P', 40);
+		check(sk[i], i ? 40 : 70, 40);
+		send_record(sk[i], 'D', 30);
+		check(fd[i], 30, 0);
+	}
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 6, "sockets");
+out:
+	for (i = 0; i < 3; i++)
+		close_pair(sk[i], fd[i]);
+	if (server >= 0)
+		close(server);
+	uncover(&cov);
+}
+
+/* A connection that has another program keeps it. A sk_msg program runs on what
+ * is sent from now on. The flag is for cgroups only.
+ */
+static void cgroup_existing_others(void)
+{
+	struct bpf_link *other = NULL;
+	struct covered cov;
+	int c = -1, sk = -1;
+
+	if (!join_covered(&cov) || !tcp_pair(&sk, &c))
+		goto out;
+	ASSERT_EQ(refused(skel->progs.prog_pass, sk, BPF_F_SOCK_EXISTING), -EINVAL, "socket");
+	ASSERT_EQ(refused(skel->progs.prog_pass, cov.cg, BPF_F_SOCK_INHERIT), -EINVAL, "cgroup");
+	other = attach(skel->progs.prog_pass, sk, 0);
+	cov.link = attach(skel->progs.prog_drop, cov.cg, BPF_F_SOCK_EXISTING);
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 1, "sockets");
+	ASSERT_EQ(link_info(cov.link).sock.nr_missed, 1, "missed");
+	send_record(c, 'P', 40);
+	check(sk, 40, 40);
+	bpf_link__destroy(cov.link);
+	cov.link = attach(skel->progs.prog_msg_drop, cov.cg, BPF_F_SOCK_EXISTING);
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 2, "sockets");
+	ASSERT_EQ(send(c, "x", 1, 0), -1, "send");
+	ASSERT_EQ(errno, EACCES, "errno");
+out:
+	bpf_link__destroy(other);
+	close_pair(sk, c);
+	uncover(&cov);
+}
+
+static void *attach_existing(void *arg)
+{
+	struct covered *cov = arg;
+
+	cov->link = attach_pair(skel->progs.prog_judge, cov->cg, BPF_F_SOCK_EXISTING);
+	return NULL;
+}
+
+/* The link does not wait for a socket lock that a system call holds. The socket
+ * gets the programs when the lock is released.
+ */
+static void cgroup_existing_locked(void)
+{
+	struct stuck s = { .uffd = -1 };
+	struct covered cov;
+	int c = -1, sk = -1;
+
+	if (!join_covered(&cov) || !pending_pair(&sk, &c))
+		goto out;
+	if (!stick(&s, sk) || !ASSERT_TRUE(in_time(attach_existing, &cov, &s), "link in time") ||
+	    !cov.link)
+		goto out;
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 1, "the other socket");
+	unstick(&s);
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 2, "sockets");
+	check(sk, 70, 40);
+out:
+	unstick(&s);
+	close_pair(sk, c);
+	uncover(&cov);
+}
+
+#define EXISTING_PAIRS 200
+
+struct connecting {
+	int sk[EXISTING_PAIRS], peer[EXISTING_PAIRS];
+	int n;
+	bool failed;
+};
+
+static void *connect_pairs(void *arg)
+{
+	struct connecting *pairs = arg;
+	int n;
+
+	for (n = 0; n < EXISTING_PAIRS && tcp_pair(&pairs->sk[n], &pairs->peer[n]); n++)
+		WRITE_ONCE(pairs->n, n + 1);
+	WRITE_ONCE(pairs->failed, n < EXISTING_PAIRS);
+	return NULL;
+}
+
+/* A connection that is made while the link is created has the programs. */
+static void cgroup_existing_race(void)
+{
+	struct connecting pairs = {};
+	struct covered cov;
+	pthread_t thread;
+	int i;
+
+	if (!join_covered(&cov) ||
+	    !ASSERT_OK(pthread_create(&thread, NULL, connect_pairs, &pairs), "thread"))
+		goto out;
+	while (READ_ONCE(pairs.n) < EXISTING_PAIRS / 4 && !READ_ONCE(pairs.failed))
+		sched_yield();
+	attach_existing(&cov);
+	pthread_join(thread, NULL);
+	ASSERT_EQ(pairs.n, EXISTING_PAIRS, "connections");
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 2 * pairs.n, "sockets");
+	ASSERT_EQ(link_info(cov.link).sock.nr_missed, 0, "missed");
+out:
+	for (i = 0; i < pairs.n; i++)
+		close_pair(pairs.sk[i], pairs.peer[i]);
 	uncover(&cov);
 }
 
@@ -2802,6 +3012,11 @@ static const struct {
 	{ "cgroup_busy",	cgroup_busy },
 	{ "cgroup_query",	cgroup_query },
 	{ "cgroup_missed",	cgroup_missed },
+	{ "cgroup_existing",	cgroup_existing },
+	{ "cgroup_existing_early",	cgroup_existing_early },
+	{ "cgroup_existing_others",	cgroup_existing_others },
+	{ "cgroup_existing_locked",	cgroup_existing_locked },
+	{ "cgroup_existing_race",	cgroup_existing_race },
 	{ "cgroup_removed",	cgroup_removed },
 	{ "cgroup_nomem",	cgroup_nomem },
 	{ "cgroup_again",	cgroup_again },

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "sockmap_recv.h"
+#include "thread_sleeps.h"
 
 #define RACE_MS 200
 #define RACE_ROUNDS 40	/* at least; the attacker has an even chance in each */
@@ -414,21 +415,6 @@ static void window_pass(struct recv_test *s)
 	ASSERT_EQ(poll(&pfd, 1, READ_TIMEOUT_SEC * 1000), 1, "room to send again");
 }
 
-static bool sleeps(int tid)
-{
-	char path[64], state = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	f = fopen(path, "r");
-	if (!f)
-		return false;
-	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-		state = 0;
-	fclose(f);
-	return state == 'S';
-}
-
 static int unread(int fd)
 {
 	int n = -1;
@@ -456,7 +442,7 @@ static int times_slept(int tid)
 /* The thread exists and does not sleep, for instance on the socket lock. */
 static bool is_awake(int tid)
 {
-	return !sleeps(tid) && times_slept(tid) >= 0;
+	return !thread_sleeps(tid) && times_slept(tid) >= 0;
 }
 
 struct reader {
@@ -496,7 +482,7 @@ static bool start_reader_by(struct recv_test *s, struct reader *r, int len, int 
 	wait_at_most(s->sk, READ_TIMEOUT_SEC * 1000);
 	if (!ASSERT_OK(pthread_create(&r->thread, NULL, read_in_thread, r), "pthread_create"))
 		return false;
-	while (!(READ_ONCE(r->tid) && sleeps(r->tid)) && look_again(until))
+	while (!(READ_ONCE(r->tid) && thread_sleeps(r->tid)) && look_again(until))
 		;
 	return true;
 }
