@@ -2548,6 +2548,37 @@ out:
 	uncover(&cov);
 }
 
+/* The connect() of a socket with TCP_FASTOPEN_CONNECT is deferred until it sends:
+ * then it gets the programs.
+ */
+static void cgroup_existing_deferred(void)
+{
+	int old = set_tcp("fastopen", 0x607), fd = -1, sk = -1, one = 1;
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+	struct covered cov;
+
+	if (!join_covered(&cov) || xgetsockname(cov.server, (void *)&addr, &len))
+		goto out;
+	fd = socket(AF_INET, SOCK_STREAM, 0);
+	xsetsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof(one));
+	ASSERT_OK(connect(fd, (void *)&addr, len), "connect");
+	cov.link = attach_pair(skel->progs.prog_judge, cov.cg, BPF_F_SOCK_EXISTING);
+	if (!cov.link)
+		goto out;
+	send_record(fd, 'P', 40);
+	sk = accept_timeout(cov.server, NULL, NULL, WAIT_SEC);
+	ASSERT_EQ(link_info(cov.link).sock.nr_socks, 1, "sockets");
+	check(sk, 0, 40);
+	send_record(sk, 'D', 30);
+	check(fd, 30, 0);
+	ASSERT_EQ(link_info(cov.link).sock.nr_missed, 0, "missed");
+out:
+	close_pair(sk, fd);
+	uncover(&cov);
+	set_tcp("fastopen", old);
+}
+
 /* A connection that has another program keeps it. A sk_msg program runs on what
  * is sent from now on. The flag is for cgroups only.
  */
@@ -3014,6 +3045,7 @@ static const struct {
 	{ "cgroup_missed",	cgroup_missed },
 	{ "cgroup_existing",	cgroup_existing },
 	{ "cgroup_existing_early",	cgroup_existing_early },
+	{ "cgroup_existing_deferred",	cgroup_existing_deferred },
 	{ "cgroup_existing_others",	cgroup_existing_others },
 	{ "cgroup_existing_locked",	cgroup_existing_locked },
 	{ "cgroup_existing_race",	cgroup_existing_race },
