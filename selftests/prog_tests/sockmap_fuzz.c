@@ -458,6 +458,15 @@ static __u8 byte_at(__u64 at)
 	return at * 2654435761U >> 13;
 }
 
+/* At least until the socket was once in the map, unless that does not succeed. */
+static bool sends_on(const struct threads *t)
+{
+	__u64 now = now_ms();
+
+	return !READ_ONCE(t->ended) &&
+	       (now < t->until || (!READ_ONCE(t->joins) && now < t->until + 10000));
+}
+
 static void *send_all(void *arg)
 {
 	static const char ways[] = { 0, 0, '^', '!', '%' };
@@ -467,7 +476,7 @@ static void *send_all(void *arg)
 	int i, n, len;
 	char how;
 
-	while (now_ms() < t->until && !READ_ONCE(t->ended)) {
+	while (sends_on(t)) {
 		len = 1 + rnd_of(&state, sizeof(buf));
 		for (i = 0; i < len; i++)
 			buf[i] = byte_at(t->sent + i);
