@@ -934,11 +934,11 @@ static void race(struct udp_test *s)
 		if (!ASSERT_TRUE(detach(s), "detach"))
 			break;
 		rounds++;
-	} while (now_ms() < until && !got);
+	} while ((now_ms() < until || rounds < 10) && !got);
 	WRITE_ONCE(sender.stop, true);
 	pthread_join(thread, NULL);
 	ASSERT_EQ(got, 0, "received datagrams that the program drops");
-	ASSERT_GT(rounds, 10, "rounds");
+	ASSERT_GE(rounds, 10, "rounds");
 out:
 	cleanup(s);
 }
