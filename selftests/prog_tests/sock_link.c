@@ -2271,25 +2271,36 @@ out:
 	set_tcp("fastopen", old);
 }
 
+/* Connect @fd to @server: two fill its accept queue, and the third, which does not
+ * block, still connects.
+ */
+static bool fill_accept_queue(int server, int fd[3])
+{
+	struct sockaddr_in addr;
+	socklen_t len = sizeof(addr);
+	int i;
+
+	if (xgetsockname(server, (void *)&addr, &len) || !ASSERT_OK(listen(server, 1), "listen"))
+		return false;
+	for (i = 0; i < 3; i++) {
+		fd[i] = socket(AF_INET, SOCK_STREAM | (i == 2 ? SOCK_NONBLOCK : 0), 0);
+		connect(fd[i], (void *)&addr, len);
+	}
+	return true;
+}
+
 /* No sk_msg program runs while the socket still connects, as the accept queue
  * of the server is full.
  */
 static void cgroup_msg_early(void)
 {
 	int fd[3] = { -1, -1, -1 }, sk[3] = { -1, -1, -1 }, i;
-	struct sockaddr_in addr;
-	socklen_t len = sizeof(addr);
 	struct covered cov;
 	char c;
 
 	if (!cover(&cov, skel->progs.prog_msg_pass, false) ||
-	    xgetsockname(cov.server, (void *)&addr, &len) ||
-	    !ASSERT_OK(listen(cov.server, 1), "listen"))
+	    !fill_accept_queue(cov.server, fd))
 		goto out;
-	for (i = 0; i < 3; i++) {
-		fd[i] = socket(AF_INET, SOCK_STREAM | (i == 2 ? SOCK_NONBLOCK : 0), 0);
-		connect(fd[i], (void *)&addr, len);
-	}
 	ASSERT_EQ(send(fd[2], "x", 1, 0), -1, "send");
 	ASSERT_EQ(errno, EAGAIN, "errno");
 	ASSERT_EQ(skel->bss->sent, 0, "runs");
@@ -2513,19 +2524,13 @@ out:
 static void cgroup_existing_early(void)
 {
 	int fd[3] = { -1, -1, -1 }, sk[3] = { -1, -1, -1 }, server = -1, i;
-	struct sockaddr_in addr;
-	socklen_t len = sizeof(addr);
 	struct covered cov;
 
 	if (!join_covered(&cov))
 		goto out;
 	server = socket_loopback(AF_INET, SOCK_STREAM);
-	if (xgetsockname(server, (void *)&addr, &len) || !ASSERT_OK(listen(server, 1), "listen"))
+	if (!fill_accept_queue(server, fd))
 		goto out;
-	for (i = 0; i < 3; i++) {
-		fd[i] = socket(AF_INET, SOCK_STREAM | (i == 2 ? SOCK_NONBLOCK : 0), 0);
-		connect(fd[i], (void *)&addr, len);
-	}
 	send_record(fd[0], 'D', 30);
 	cov.link = attach_pair(skel->progs.prog_judge, cov.cg, BPF_F_SOCK_EXISTING);
 	if (!cov.link)
