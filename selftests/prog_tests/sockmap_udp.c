@@ -11,6 +11,7 @@
  *   a b t              send from the first or second peer, and with a TOS of n
  *   r p T q            read into n bytes: plainly, with MSG_PEEK, MSG_TRUNC, both
  *   x                  read from the target of R
+ *   w                  wait for the worker that delivers to it
  *   o O                SO_PEEK_OFF: 0, and off
  *   E e                cause an ICMP error, read the error queue
  *   B F                set SO_RCVBUF, send 40 times Pn
@@ -536,6 +537,18 @@ static bool read_other(struct udp_test *s, int size)
 	return read_both(s, s->other, s->look & (DATA | NAME), size, 0);
 }
 
+/* Nothing has been read from the targets. */
+static bool wait_delivered(struct udp_test *s)
+{
+	int want = meminfo(s->other[PLAIN], SK_MEMINFO_RMEM_ALLOC);
+	__u64 until = now_ms() + WAIT_MS;
+
+	while (meminfo(s->other[VERDICT], SK_MEMINFO_RMEM_ALLOC) < want)
+		if (now_ms() > until)
+			return differ(s, "not all that was redirected is charged");
+	return true;
+}
+
 /* ---- readiness and memory ---- */
 
 static int events(int fd)
@@ -631,6 +644,8 @@ static bool step(struct udp_test *s, const char *what)
 		return read_both(s, s->sk, s->look, n, MSG_PEEK | MSG_TRUNC);
 	case 'x':
 		return read_other(s, n);
+	case 'w':
+		return wait_delivered(s);
 	case 'o':
 		return set_both(s, SOL_SOCKET, SO_PEEK_OFF, 0);
 	case 'O':
@@ -721,7 +736,7 @@ static const struct row rows[] = {
 	{ "changed_address", "A t16 G10 r100 b G10 r100 C20 r100 W30 r100", NAME | CMSG,
 	  .access = RESIZES },
 	{ "redirect", "A R10 x1000 P5 R30 x1000 r100 x1000", DATA },
-	{ "redirect_boundaries", "A R10 R20 P5 R30 x1000 x1000 x1000 r100", DATA },
+	{ "redirect_boundaries", "A R10 R20 P5 R30 w x1000 x1000 x1000 r100", DATA },
 	{ "redirect_short", "A R100 R20 x10 x100", DATA },
 	{ "redirect_address", "A R10 x100 P5 R30 x100 r100", NAME },
 	{ "redirect_mapped", "A R10 x100 P5 R30 x100 r100", NAME, .mapped = true },
