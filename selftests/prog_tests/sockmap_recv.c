@@ -701,8 +701,8 @@ static __u16 checksum(__u32 sum)
 	return ~sum;
 }
 
-/* A packet as the peer would send it, for a packet socket to send */
-static bool forge(struct recv_test *s, struct packet *p)
+/* A packet as the peer would send it after @ahead other bytes, for a packet socket */
+static bool forge(struct recv_test *s, struct packet *p, int ahead)
 {
 	struct sockaddr_in from, to;
 	socklen_t len = sizeof(from);
@@ -730,7 +730,7 @@ static bool forge(struct recv_test *s, struct packet *p)
 	p->ip = ip;
 	p->tcp.source = from.sin_port;
 	p->tcp.dest = to.sin_port;
-	p->tcp.seq = htonl(seq[1]);
+	p->tcp.seq = htonl(seq[1] + ahead);
 	p->tcp.ack_seq = htonl(seq[0]);
 	p->tcp.doff = sizeof(p->tcp) / 4;
 	p->tcp.ack = 1;
@@ -763,7 +763,7 @@ static void packet_ring(struct recv_test *s)
 		goto out;
 	packet = (void *)frame + TPACKET2_HDRLEN - sizeof(lo);
 	new_record(s, 'P', RING_RECORD);
-	if (!forge(s, packet))
+	if (!forge(s, packet, 0))
 		goto out;
 	frame->tp_len = sizeof(*packet);
 	frame->tp_status = TP_STATUS_SEND_REQUEST;
@@ -777,6 +777,54 @@ out:
 	if (frame != MAP_FAILED)
 		munmap(frame, 1 << 16);
 	close_fd(&fd);
+}
+
+/* There is no more data to read, and recv() fails with @err */
+static void fails(struct recv_test *s, int err)
+{
+	ASSERT_EQ(recv(s->sk, s->pend, 1, MSG_DONTWAIT), -1, "recv");
+	ASSERT_EQ(errno, err, "errno");
+}
+
+/* Segments that overlap have different bytes: the peer sends @records, and after them
+ * the beginning of a record to be dropped. An earlier segment has a record to be passed
+ * in its place. The verdict is for what can be read, which is the first.
+ */
+static void overlap(struct recv_test *s, int records)
+{
+	struct sockaddr_ll lo = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP),
+				  .sll_ifindex = if_nametoindex("lo") };
+	int i, n = 0, fd = xsocket(AF_PACKET, SOCK_RAW, 0);
+	static struct packet packet;
+	__u8 buf[RING_RECORD];
+
+	new_record(s, 'P', RING_RECORD);
+	if (fd < 0 || !forge(s, &packet, records * 3) ||
+	    !ASSERT_EQ(sendto(fd, &packet, sizeof(packet), 0, (void *)&lo, sizeof(lo)),
+		       sizeof(packet), "sendto"))
+		goto out;
+	for (i = 0; i < records; i++, n += 3)
+		memcpy(buf + n, "\0\3P", 3);
+	memcpy(buf + n, s->rec, 2);
+	buf[n + 2] = 'D';
+	ASSERT_EQ(send(s->peer, buf, n + 3, 0), n + 3, "send");
+	s->judged += records + 1;
+	judged(s);
+	ASSERT_EQ(recv(s->sk, buf, sizeof(buf), MSG_DONTWAIT), n, "passed records");
+	fails(s, EAGAIN);
+out:
+	close_fd(&fd);
+}
+
+static void overlap_one(struct recv_test *s)
+{
+	overlap(s, 1);
+}
+
+/* As many as the programs run on before the worker goes on */
+static void overlap_budget(struct recv_test *s)
+{
+	overlap(s, 64);
 }
 
 struct racer {
@@ -934,13 +982,6 @@ static bool is_readable(int fd)
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 
 	return poll(&pfd, 1, 0) == 1;
-}
-
-/* There is no more data to read, and recv() fails with @err */
-static void fails(struct recv_test *s, int err)
-{
-	ASSERT_EQ(recv(s->sk, s->pend, 1, MSG_DONTWAIT), -1, "recv");
-	ASSERT_EQ(errno, err, "errno");
 }
 
 /* SO_RCVLOWAT counts only bytes that can be read */
@@ -2219,6 +2260,8 @@ static const struct {
 	{ "msg_zerocopy",	"P9000^ D100^ P100^ -9100" },
 	{ "join_sendfile",	"L P9000! P100% A -9100" },
 	{ "packet_ring",	.run = packet_ring, .v4 = true },
+	{ "overlap",		.run = overlap_one, .v4 = true },
+	{ "overlap_budget",	.run = overlap_budget, .v4 = true },
 	{ "race_sendfile",	.race = "!-" },
 	{ "race_sendfile_splice", .race = "!s" },
 	{ "race_sendfile_map",	.race = "!z" },
