@@ -3,7 +3,7 @@
  * This is an example of programs on a listening socket, which all accepted
  * connections inherit. The server needs no change, and no proxy in front of it.
  *
- *	http_policy PID 'GET /public/' 'POST /form' ...
+ *	http_policy [--tls] PID 'GET /public/' 'POST /form' ...
  *
  * A rule is the beginning of allowed requests: a method and a path prefix. PID
  * is the process that has the listening sockets; with nginx, this is the
@@ -12,6 +12,9 @@
  * A refused request, and anything that is not valid HTTP/1.1, ends its
  * connection: the server does not see it, and recv() returns an error.
  * Connections accepted before the policy was attached are not subject to it.
+ *
+ * With --tls, the rules are for requests inside TLS. The server must use kernel TLS.
+ * From connections on which it does not, it can read nothing but the handshake.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -39,13 +42,17 @@ static void die(const char *what)
 	exit(1);
 }
 
-static struct http_policy *load(char **texts)
+static struct http_policy *load(char **texts, bool tls)
 {
-	struct http_policy *skel = http_policy__open_and_load();
+	struct http_policy *skel = http_policy__open();
 	size_t len;
 	int i;
 
-	if (!skel)
+	if (skel && tls) {
+		bpf_program__set_expected_attach_type(skel->progs.http_parser, BPF_SK_SKB_TLS);
+		bpf_program__set_expected_attach_type(skel->progs.http_policy, BPF_SK_SKB_TLS);
+	}
+	if (!skel || http_policy__load(skel))
 		die("load");
 	for (i = 0; texts[i]; i++) {
 		len = strlen(texts[i]);
@@ -63,6 +70,8 @@ static void attach(struct http_policy *skel, int fd)
 	LIBBPF_OPTS(bpf_sock_link_opts, opts, .flags = BPF_F_SOCK_INHERIT,
 		    .parser_fd = bpf_program__fd(skel->progs.http_parser));
 
+	if (bpf_program__expected_attach_type(skel->progs.http_policy) == BPF_SK_SKB_TLS)
+		opts.flags |= BPF_F_SOCK_TLS_ONLY;
 	if (!bpf_program__attach_sock(skel->progs.http_policy, fd, &opts))
 		die("attach");
 }
@@ -134,9 +143,13 @@ int main(int argc, char **argv)
 	struct http_policy *skel;
 	sigset_t end;
 	int sig, n;
+	bool tls;
 
+	tls = argc > 1 && !strcmp(argv[1], "--tls");
+	argc -= tls;
+	argv += tls;
 	if (argc < 3) {
-		fprintf(stderr, "usage: http_policy PID 'METHOD /PREFIX'...\n");
+		fprintf(stderr, "usage: http_policy [--tls] PID 'METHOD /PREFIX'...\n");
 		return 2;
 	}
 	sigemptyset(&end);
@@ -144,7 +157,7 @@ int main(int argc, char **argv)
 	sigaddset(&end, SIGTERM);
 	sigprocmask(SIG_BLOCK, &end, NULL);
 
-	skel = load(argv + 2);
+	skel = load(argv + 2, tls);
 	n = attach_all(skel, argv[1]);
 	errno = ENOENT;
 	if (!n)

@@ -5,13 +5,21 @@
 #	test_http_policy.sh [HTTP_POLICY]
 #
 # Needs nginx, curl, and the port 8080 of the loopback device. What nginx has
-# logged is compared with what the policy allows.
+# logged is compared with what the policy allows. A second argument is the version of
+# TLS that carries the requests: 1.2, or 1.3 if the OpenSSL of nginx uses kernel TLS to
+# receive it (3.5 does, 3.0 does not). This needs openssl as well.
 
 HTTP_POLICY=${1:-./http_policy}
+TLS=${2:-}
 DIR=$(mktemp -d)
-URL=http://127.0.0.1:8080
+URL=http${TLS:+s}://127.0.0.1:8080
+CURL=(curl -sS -m 30 ${TLS:+-k --tls-max "$TLS"})
 # The exit status of curl when the connection was reset
 RESET=56
+# and when the server refuses a request: in TLS, all received data was decrypted, and so
+# the connection is closed without a reset.
+REFUSED=${TLS:+52}
+REFUSED=${REFUSED:-$RESET}
 
 passed=0 failed=0
 
@@ -50,20 +58,40 @@ start_nginx()
 			uwsgi_temp_path $DIR/uwsgi;
 			scgi_temp_path $DIR/scgi;
 			server {
-				listen 127.0.0.1:8080;
+				listen 127.0.0.1:8080${TLS:+ ssl};
+				${TLS:+ssl_certificate $DIR/cert;}
+				${TLS:+ssl_certificate_key $DIR/key;}
+				${TLS:+ssl_protocols TLSv1.2 TLSv1.3;}
 				root $DIR;
 				location /form { return 200 "thanks\n"; }
 			}
 		}
 	END
-	nginx -e "$DIR/error.log" -c "$DIR/nginx.conf"
+	OPENSSL_CONF=$DIR/openssl.cnf nginx -e "$DIR/error.log" -c "$DIR/nginx.conf"
+}
+
+# Let OpenSSL use kernel TLS, and make a certificate.
+prepare_tls()
+{
+	cat >"$DIR/openssl.cnf" <<-END
+		openssl_conf = init
+		[init]
+		ssl_conf = ssl
+		[ssl]
+		system_default = default
+		[default]
+		Options = KTLS
+	END
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 9 \
+		-subj /CN=localhost -config /dev/null \
+		-keyout "$DIR/key" -out "$DIR/cert" 2>/dev/null
 }
 
 # Returns when the policy is attached.
 start_policy()
 {
 	mkfifo "$DIR/said"
-	"$HTTP_POLICY" "$(cat "$DIR/pid")" 'GET /public/' 'POST /form' >"$DIR/said" &
+	"$HTTP_POLICY" ${TLS:+--tls} "$(cat "$DIR/pid")" 'GET /public/' 'POST /form' >"$DIR/said" &
 	policy=$!
 	exec 4<"$DIR/said"
 	read -r attached <&4
@@ -79,37 +107,33 @@ stop()
 # get ARGUMENT...: prints the output of curl, and its exit status if that is not 0
 get()
 {
-	curl -sS -m 30 "$@" 2>/dev/null || echo "curl: $?"
+	"${CURL[@]}" "$@" 2>/dev/null || echo "curl: $?"
 }
 
-# talk: sends its input, one byte at a time, and prints the status lines and
-# bodies of the responses.
-talk()
+# exchange SIZE: send the input in pieces, and print what comes back. openssl sends
+# what it reads, which may be several pieces.
+exchange()
 {
-	local byte
-
+	if [ -n "$TLS" ]; then
+		dd "bs=$1" status=none |
+			openssl s_client -quiet "-tls${TLS/./_}" -connect 127.0.0.1:8080 2>/dev/null
+		return
+	fi
 	exec 3<>/dev/tcp/127.0.0.1/8080 || return
-	while IFS= read -r -N 1 byte; do
-		printf %s "$byte" >&3
-	done
-	answers
+	dd "bs=$1" status=none >&3
+	cat <&3 2>/dev/null
+	exec 3>&-
 }
 
-# talk_at_once: the same, in one piece
-talk_at_once()
+# talk SIZE: send the input in pieces, and print the status lines and bodies of the
+# responses.
+talk()
 {
 	local text
 
-	exec 3<>/dev/tcp/127.0.0.1/8080 || return
 	IFS= read -r -d '' text
-	printf %s "$text" >&3
-	answers
-}
-
-answers()
-{
-	tr -d '\r' <&3 2>/dev/null | grep -E '^HTTP/1|^public|^secret|^thanks|^<h1>'
-	exec 3>&-
+	printf %s "$text" | exchange "$1" | tr -d '\r' |
+		grep -E '^HTTP/1|^public|^secret|^thanks|^<h1>'
 }
 
 # request METHOD PATH
@@ -119,10 +143,13 @@ request()
 }
 
 OK=$'HTTP/1.1 200 OK\npublic'
+# A cipher for which OpenSSL does not use kernel TLS
+CBC=(--tls-max 1.2 --ciphers ECDHE-ECDSA-AES256-SHA384)
 policy='' attached='' counts=''
 trap stop EXIT
 
 echo "TAP version 14"
+[ -z "$TLS" ] || prepare_tls
 start_nginx
 result "$(get $URL/secret)" secret "everything is served without a policy"
 start_policy
@@ -133,19 +160,27 @@ result "$(get $URL/public/page)" public "GET is served"
 result "$(get -d name=value $URL/form)" thanks "POST is served"
 result "$(get -w '%{num_connects}\n' $URL/public/page $URL/public/page)" \
 	$'public\n1\npublic\n0' "two requests on one connection are served"
-result "$(request GET /public/page | talk)" "$OK" "a request in single bytes is served"
-result "$({ request GET /public/page; request GET /public/page; } | talk_at_once)" \
+result "$(request GET /public/page | talk 1)" "$OK" "a request in single bytes is served"
+result "$({ request GET /public/page; request GET /public/page; } | talk 9999)" \
 	"$OK"$'\n'"$OK" "two requests in one segment are served"
 
-result "$(get $URL/secret)" "curl: $RESET" "another path is refused"
-result "$(get -X DELETE $URL/public/page)" "curl: $RESET" "another method is refused"
-result "$(get --path-as-is $URL/public/../secret)" "curl: $RESET" \
+result "$(get $URL/secret)" "curl: $REFUSED" "another path is refused"
+result "$(get -X DELETE $URL/public/page)" "curl: $REFUSED" "another method is refused"
+result "$(get --path-as-is $URL/public/../secret)" "curl: $REFUSED" \
 	"a path with .. is refused"
-result "$(request GET /secret | talk)" "" "a request in single bytes is refused"
+result "$(request GET /secret | talk 1)" "" "a request in single bytes is refused"
 result "$({ request GET /public/page; request GET /secret; request GET /public/page; } |
-	talk_at_once)" "$OK" "the second of three requests is refused, the third not served"
+	talk 9999)" "$OK" "the second of three requests is refused, the third not served"
 result "$(printf 'GET /public/page HTTP/1.1\nHost: a\n\nGET /secret HTTP/1.1\nHost: a\n\n' |
-	talk_at_once)" "" "an ambiguous request is refused"
+	talk 9999)" "" "an ambiguous request is refused"
+
+if [ -n "$TLS" ]; then
+	result "$(get "${CBC[@]}" $URL/public/page)" "curl: $RESET" \
+		"a cipher without kernel TLS is refused"
+	[ "$TLS" = 1.3 ] || result "$(get --tls-max 1.3 $URL/public/page)" "curl: $RESET" \
+		"a version without kernel TLS is refused"
+	result "$(get "http${URL#https}/public/page")" "curl: $RESET" "HTTP without TLS is refused"
+fi
 
 # nginx logs a request before it processes the next one.
 get $URL/public/last >/dev/null
@@ -164,6 +199,12 @@ wait "$policy"
 policy=
 result "$counts" "passed 9, refused 5" "the programs have counted requests"
 result "$(get $URL/secret)" secret "everything is served after the policy was removed"
+if [ -n "$TLS" ]; then
+	result "$(get "${CBC[@]}" $URL/secret)" secret \
+		"a cipher without kernel TLS is served after the policy was removed"
+	used=$(grep -E '^TlsRxSw' /proc/net/tls_stat | tr -dc 0-9)
+	result "$((used > 0))" 1 "the kernel has decrypted requests"
+fi
 
 echo "1..$((passed + failed))"
 echo "$passed passed, $failed failed, 0 skipped"
