@@ -53,7 +53,7 @@ bench-policy: deps
 	@scripts/bench-policy "$(TREE)" "$(ARCH)"
 
 #: make example   attach a policy for HTTP requests to a running nginx, in a VM, and try
-#:                it with curl
+#:                it with curl; TLS=1.2 or TLS=1.3: the requests are in TLS
 example: deps
 	@scripts/example "$(TREE)" "$(ARCH)"
 

@@ -125,20 +125,25 @@ aside()
 	ASIDE+=("$scratch")
 }
 
-# host_packages NAME PACKAGE...: set unpacked to a folder with these packages, of the
-# Debian suite of this machine, as their programs use its libraries
-host_packages()
+# suite_packages SUITE NAME PACKAGE...: set unpacked to a folder with these packages
+suite_packages()
 {
-	local suite arch packages=("${@:2}")
+	local suite=$1 arch packages=("${@:3}")
 
-	suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 	arch=$(dpkg --print-architecture)
-	unpacked=$CACHE/$1/$suite-$arch-$(sha <(printf '%s ' "${packages[@]}"))
+	unpacked=$CACHE/$2/$suite-$arch-$(sha <(printf '%s ' "${packages[@]}"))
 	[[ ! -d $unpacked ]] || return 0
 	step "fetching Debian's ${packages[*]}"
 	aside "$unpacked"
 	"$TOP/scripts/apt" unpack "$scratch" "$suite" "${packages[@]/%/:$arch}"
 	mv "$scratch" "$unpacked"
+}
+
+# host_packages NAME PACKAGE...: the same, of the suite of this machine, as their programs
+# use its libraries
+host_packages()
+{
+	suite_packages "$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)" "$@"
 }
 
 # descendants PID: add all children of PID, and their children, to KIDS

@@ -35,4 +35,27 @@ int msg(struct sk_msg_md *msg)
 	return SK_PASS;
 }
 
+/* The same for the plaintext of TLS. Older kernels do not have these types. */
+SEC("?sk_skb/tls")
+int tls_parser(struct __sk_buff *skb)
+{
+	return skb->len;
+}
+
+SEC("?sk_skb/tls")
+int tls_verdict(struct __sk_buff *skb)
+{
+	count(&runs, 1);
+	count(&bytes, skb->len);
+	return SK_PASS;
+}
+
+SEC("?sk_msg/tls")
+int tls_msg(struct sk_msg_md *msg)
+{
+	count(&runs, 1);
+	count(&bytes, msg->size);
+	return SK_PASS;
+}
+
 char _license[] SEC("license") = "GPL";

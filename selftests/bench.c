@@ -18,9 +18,11 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "all_tcp.skel.h"
 #include "bench_msg.h"
 #include "bench_msg.skel.h"
 #include "bench_worst.skel.h"
+#include "ktls.h"
 #include "test_sockmap_recv.skel.h"
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
@@ -266,6 +268,60 @@ static void bench_sends(struct way *w, const struct load *load)
 	close(peer);
 	close(other);
 	close(other_peer);
+}
+
+/* Programs on the plaintext of TLS that pass everything */
+struct tls_way {
+	const char *name;
+	bool receiver;		/* has parser and verdict */
+	bool sender;		/* has a sk_msg program */
+};
+
+static struct all_tcp *tls_skel;	/* NULL if the kernel has no such programs */
+
+static void load_tls(void)
+{
+	libbpf_print_fn_t print = libbpf_set_print(NULL);
+
+	tls_skel = all_tcp__open();
+	if (!tls_skel)
+		die("all_tcp");
+	bpf_program__set_autoload(tls_skel->progs.tls_parser, true);
+	bpf_program__set_autoload(tls_skel->progs.tls_verdict, true);
+	bpf_program__set_autoload(tls_skel->progs.tls_msg, true);
+	if (all_tcp__load(tls_skel)) {
+		all_tcp__destroy(tls_skel);
+		tls_skel = NULL;
+	}
+	libbpf_set_print(print);
+}
+
+static int tls_link(const struct bpf_program *prog, const struct bpf_program *parser, int sk)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts);
+
+	opts.sock.parser_fd = parser ? bpf_program__fd(parser) : 0;
+	return bpf_link_create(bpf_program__fd(prog), sk,
+			       bpf_program__expected_attach_type(prog), &opts);
+}
+
+static void bench_tls(const struct tls_way *w, const struct load *load)
+{
+	int sk, peer, links[2] = { -1, -1 };
+
+	connect_pair(&sk, &peer);
+	if (set_ulp(sk) || set_ulp(peer) || set_keys(peer, TLS_TX, 0) || set_keys(sk, TLS_RX, 0))
+		die("kernel TLS");
+	if (w->receiver && tls_skel)
+		links[0] = tls_link(tls_skel->progs.tls_verdict, tls_skel->progs.tls_parser, sk);
+	if (w->sender && tls_skel)
+		links[1] = tls_link(tls_skel->progs.tls_msg, NULL, peer);
+	if ((links[0] >= 0) == w->receiver && (links[1] >= 0) == w->sender)
+		time_records(w->name, peer, sk, load);
+	close(links[0]);
+	close(links[1]);
+	close(sk);
+	close(peer);
 }
 
 /* A process that relays between both ends */
@@ -717,6 +773,11 @@ int main(int argc, char **argv)
 		{ "sk_msg redirect to egress", .msg = "redirect_egress", .to = TO_EGRESS },
 	};
 	struct way corks = { "sk_msg cork", .msg = "cork" };
+	static const struct tls_way tls[] = {
+		{ "TLS" },
+		{ "TLS parser + verdict", .receiver = true },
+		{ "TLS sk_msg", .sender = true },
+	};
 	static const struct proxy proxies[] = {
 		{ "relay by splice()", relay_by_splice },
 		{ "relay by HAProxy", relay_by_haproxy, HAPROXY },
@@ -738,6 +799,7 @@ int main(int argc, char **argv)
 	};
 	int i, j;
 
+	load_tls();
 	skel = test_sockmap_recv__open_and_load();
 	msg_skel = bench_msg__open_and_load();
 	worst_skel = bench_worst__open_and_load();
@@ -761,6 +823,9 @@ int main(int argc, char **argv)
 		for (i = 0; i < ARRAY_SIZE(sends); i++)
 			if (loads[j].together == 1)
 				bench_sends(&sends[i], &loads[j]);
+	for (j = 0; j < ARRAY_SIZE(loads); j++)
+		for (i = 0; i < ARRAY_SIZE(tls); i++)
+			bench_tls(&tls[i], &loads[j]);
 	for (j = 0; j < ARRAY_SIZE(loads); j++)
 		for (i = 0; i < ARRAY_SIZE(proxies); i++)
 			if (!proxies[i].program || !access(proxies[i].program, F_OK))
