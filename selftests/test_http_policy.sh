@@ -12,7 +12,8 @@
 HTTP_POLICY=${1:-./http_policy}
 TLS=${2:-}
 DIR=$(mktemp -d)
-URL=http${TLS:+s}://127.0.0.1:8080
+URL=http://127.0.0.1:8080
+[ -z "$TLS" ] || URL=https://127.0.0.1:8080
 CURL=(curl -sS -m 30 ${TLS:+-k --tls-max "$TLS"})
 # The exit status of curl when the connection was reset
 RESET=56
