@@ -690,6 +690,29 @@ out:
 	close_pair();
 }
 
+/* What was passed before a drop can be read, whatever programs come afterwards. */
+static void test_recv_drop_attach(void)
+{
+	struct bpf_link *link;
+
+	if (!tls_pair())
+		goto out;
+	put(put(stream, 50, 'P'), 20, 'D');
+	send_cut(stream, 70, 70);
+	link = try_attach(skel->progs.parser, skel->progs.verdict, sk, 0);
+	ASSERT_OK_PTR(link, "attach");
+	reads_mem(stream, 10);
+	bpf_link__destroy(link);
+	reads_mem(stream + 10, 5);
+	link = try_attach(skel->progs.parser, skel->progs.verdict, sk, 0);
+	ASSERT_OK_PTR(link, "attach");
+	reads_mem(stream + 15, 35);
+	fails(sk, -EACCES);
+	bpf_link__destroy(link);
+out:
+	close_pair();
+}
+
 static void test_parser_error(int ret, int err)
 {
 	struct bpf_link *link = rec_pair(skel->progs.parser);
@@ -1379,6 +1402,8 @@ void test_sock_link_tls(void)
 		test_recv_incomplete();
 	if (start("recv_drop"))
 		test_recv_drop();
+	if (start("recv_drop_attach"))
+		test_recv_drop_attach();
 	if (start("parser_error"))
 		test_parser_error(-EPROTONOSUPPORT, -EPROTONOSUPPORT);
 	if (start("parser_error_reserved"))
