@@ -167,14 +167,12 @@ static unsigned int rnd(unsigned int below)
 	return rnd_of(&rnd_state, below);
 }
 
-#define differ(s, fmt, ...) differ_at(s, fmt, fmt, ##__VA_ARGS__)
-
-static bool differ_at(struct fuzz *s, const char *kind, const char *fmt, ...)
+static bool differ(struct fuzz *s, const char *fmt, ...)
 {
 	va_list args;
 
 	if (!s->diff[0]) {
-		s->diff_kind = kind;
+		s->diff_kind = fmt;
 		va_start(args, fmt);
 		vsnprintf(s->diff, sizeof(s->diff), fmt, args);
 		va_end(args);
