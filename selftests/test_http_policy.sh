@@ -7,7 +7,7 @@
 # Needs nginx, curl, and the port 8080 of the loopback device. What nginx has
 # logged is compared with what the policy allows. A second argument is the version of
 # TLS that carries the requests: 1.2, or 1.3 if the OpenSSL of nginx uses kernel TLS to
-# receive it (3.5 does, 3.0 does not). This needs openssl as well.
+# receive it (3.5 does, 3.0 does not). This needs openssl and python3 as well.
 
 HTTP_POLICY=${1:-./http_policy}
 TLS=${2:-}
@@ -111,6 +111,20 @@ get()
 	"${CURL[@]}" "$@" 2>/dev/null || echo "curl: $?"
 }
 
+# get_by_python PATH: the same by another implementation of HTTP, and Python's ssl
+get_by_python()
+{
+	python3 - "$TLS" "$1" <<-'END' 2>/dev/null || echo "python: $?"
+		import http.client, ssl, sys
+		c = ssl._create_unverified_context()
+		c.maximum_version = {'1.2': ssl.TLSVersion.TLSv1_2,
+		                     '1.3': ssl.TLSVersion.TLSv1_3}[sys.argv[1]]
+		h = http.client.HTTPSConnection('127.0.0.1', 8080, context=c, timeout=30)
+		h.request('GET', sys.argv[2])
+		print(h.getresponse().read().decode(), end='')
+	END
+}
+
 # exchange SIZE: send the input in pieces, and print what comes back. openssl sends
 # what it reads, which may be several pieces.
 exchange()
@@ -144,6 +158,8 @@ request()
 }
 
 OK=$'HTTP/1.1 200 OK\npublic'
+# Requests that are passed, and refused, only with TLS
+MORE=${TLS:+1}
 # A cipher for which OpenSSL does not use kernel TLS
 CBC=(--tls-max 1.2 --ciphers ECDHE-ECDSA-AES256-SHA384)
 policy='' attached='' counts=''
@@ -176,6 +192,8 @@ result "$(printf 'GET /public/page HTTP/1.1\nHost: a\n\nGET /secret HTTP/1.1\nHo
 	talk 9999)" "" "an ambiguous request is refused"
 
 if [ -n "$TLS" ]; then
+	result "$(get_by_python /public/page)" public "GET by Python is served"
+	result "$(get_by_python /secret)" "python: 1" "another path by Python is refused"
 	result "$(get "${CBC[@]}" $URL/public/page)" "curl: $RESET" \
 		"a cipher without kernel TLS is refused"
 	[ "$TLS" = 1.3 ] || result "$(get --tls-max 1.3 $URL/public/page)" "curl: $RESET" \
@@ -192,13 +210,14 @@ GET /public/page HTTP/1.1
 GET /public/page HTTP/1.1
 GET /public/page HTTP/1.1
 GET /public/page HTTP/1.1
-GET /public/page HTTP/1.1" "nginx has seen only the allowed requests"
+GET /public/page HTTP/1.1${TLS:+
+GET /public/page HTTP/1.1}" "nginx has seen only the allowed requests"
 
 kill "$policy"
 read -r counts <&4
 wait "$policy"
 policy=
-result "$counts" "passed 9, refused 5" "the programs have counted requests"
+result "$counts" "passed $((9 + MORE)), refused $((5 + MORE))" "the programs have counted requests"
 result "$(get $URL/secret)" secret "everything is served after the policy was removed"
 if [ -n "$TLS" ]; then
 	result "$(get "${CBC[@]}" $URL/secret)" secret \

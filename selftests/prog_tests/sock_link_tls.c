@@ -1326,6 +1326,33 @@ out:
 	close_pair();
 }
 
+/* Connections that use TLS already get the programs of their cgroup, at both ends. */
+static void test_cgroup_existing(void)
+{
+	int cg = test__join_cgroup("/sock_link_tls");
+	struct bpf_link *link, *sends = NULL;
+
+	if (!ASSERT_GE(cg, 0, "cgroup") || !tls_pair())
+		goto out;
+	put(put(stream, 30, 'P'), 30, 'D');
+	send_cut(stream, 45, 45);
+	link = try_attach(skel->progs.parser, skel->progs.verdict, cg, BPF_F_SOCK_EXISTING);
+	sends = try_attach(NULL, skel->progs.msg_verdict, cg, BPF_F_SOCK_EXISTING);
+	if (ASSERT_OK_PTR(link, "attach") && ASSERT_OK_PTR(sends, "attach")) {
+		ASSERT_EQ(link_info(link).sock.nr_socks, 2, "sockets");
+		ASSERT_EQ(link_info(link).sock.nr_missed, 0, "missed");
+		ASSERT_EQ(send_str("bad!", 0), -EACCES, "dropped");
+		send_cut(stream + 45, 15, 15);
+		reads_mem(stream, 30);
+		fails(sk, -EACCES);
+	}
+	bpf_link__destroy(link);
+	bpf_link__destroy(sends);
+out:
+	close(cg);
+	close_pair();
+}
+
 /* What bpftool shows of a link */
 static void test_bpftool(void)
 {
@@ -1428,6 +1455,8 @@ void test_sock_link_tls(void)
 		test_recv_timeout();
 	if (start("inherit_recv"))
 		test_inherit_recv();
+	if (start("cgroup_existing"))
+		test_cgroup_existing();
 	if (start("bpftool"))
 		test_bpftool();
 	if (start("long_records"))
