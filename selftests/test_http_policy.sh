@@ -36,7 +36,7 @@ result()
 	fi
 }
 
-# nginx closes connections on which it has received nothing for two seconds.
+# nginx closes connections two seconds after the last response.
 start_nginx()
 {
 	mkdir "$DIR/public"
@@ -51,7 +51,7 @@ start_nginx()
 		http {
 			log_format request '\$request';
 			access_log $DIR/access.log request;
-			client_header_timeout 2s;
+			client_header_timeout 10s;
 			keepalive_timeout 2s;
 			client_body_temp_path $DIR/body;
 			proxy_temp_path $DIR/proxy;
