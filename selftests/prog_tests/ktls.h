@@ -53,8 +53,8 @@ static inline int send_control(int fd, __u8 type, const void *data, int len)
 	return sendmsg(fd, &msg, 0);
 }
 
-/* The type of the record that comes next, its data in @data, or an error */
-static inline int recv_type(int fd, char *data, int len, int flags)
+/* recvmsg(), with the type of what was read, or 0. Returns the length or an error. */
+static inline int recv_typed(int fd, void *data, int len, int flags, __u8 *type)
 {
 	char buf[CMSG_SPACE(1)] = {};
 	struct iovec iov = { data, len };
@@ -62,10 +62,20 @@ static inline int recv_type(int fd, char *data, int len, int flags)
 		.msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = buf, .msg_controllen = sizeof(buf),
 	};
-	int n = recvmsg(fd, &msg, flags);
+	int ret = recvmsg(fd, &msg, flags);
+	struct cmsghdr *cmsg = ret < 0 ? NULL : CMSG_FIRSTHDR(&msg);
 
-	return n < 0 ? -errno : n == 0 || !msg.msg_controllen ? 0 :
-	       *(__u8 *)CMSG_DATA(CMSG_FIRSTHDR(&msg));
+	*type = cmsg ? *CMSG_DATA(cmsg) : 0;
+	return ret < 0 ? -errno : ret;
+}
+
+/* The type of the record that comes next, its data in @data, or an error */
+static inline int recv_type(int fd, void *data, int len, int flags)
+{
+	__u8 type;
+	int ret = recv_typed(fd, data, len, flags, &type);
+
+	return ret > 0 ? type : ret;
 }
 
 #endif

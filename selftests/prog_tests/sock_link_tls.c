@@ -59,10 +59,15 @@ static bool plain_pair(int family)
 	return true;
 }
 
+static bool enable_tls(void)
+{
+	return ASSERT_OK(set_ulp(sk), "ULP") && ASSERT_OK(set_ulp(peer), "ULP") &&
+	       set_all_keys(sk) && set_all_keys(peer);
+}
+
 static bool tls_pair(void)
 {
-	return plain_pair(AF_INET6) && ASSERT_OK(set_ulp(sk), "ULP") &&
-	       ASSERT_OK(set_ulp(peer), "ULP") && set_all_keys(sk) && set_all_keys(peer);
+	return plain_pair(AF_INET6) && enable_tls();
 }
 
 static struct bpf_link *try_attach(struct bpf_program *parser, struct bpf_program *prog,
@@ -83,19 +88,28 @@ static int refused(struct bpf_program *parser, struct bpf_program *prog, int fd)
 	return err;
 }
 
-/* A new pair, with the msg program attached before keys are set */
-static struct bpf_link *msg_pair(void)
+/* A new pair, with the programs attached before keys are set */
+static struct bpf_link *attached_pair(struct bpf_program *parser, struct bpf_program *prog)
 {
 	struct bpf_link *link;
 
 	if (!plain_pair(AF_INET))
 		return NULL;
-	link = try_attach(NULL, skel->progs.msg_verdict, sk, 0);
-	if (ASSERT_OK_PTR(link, "attach") && ASSERT_OK(set_ulp(sk), "ULP") &&
-	    ASSERT_OK(set_ulp(peer), "ULP") && set_all_keys(sk) && set_all_keys(peer))
+	link = try_attach(parser, prog, sk, 0);
+	if (ASSERT_OK_PTR(link, "attach") && enable_tls())
 		return link;
 	bpf_link__destroy(link);
 	return NULL;
+}
+
+static struct bpf_link *msg_pair(void)
+{
+	return attached_pair(NULL, skel->progs.msg_verdict);
+}
+
+static struct bpf_link *rec_pair(struct bpf_program *parser)
+{
+	return attached_pair(parser, skel->progs.verdict);
 }
 
 static int send_str(const char *s, int flags)
@@ -487,8 +501,7 @@ static void check_inherited(int server, bool connects)
 	memset(skel->bss, 0, sizeof(*skel->bss));
 	ASSERT_EQ(send_str("handshake!", 0), 10, "handshake");
 	reads(peer, "handshake!");
-	if (!ASSERT_OK(set_ulp(sk), "ULP") || !ASSERT_OK(set_ulp(peer), "ULP") ||
-	    !set_all_keys(sk) || !set_all_keys(peer))
+	if (!enable_tls())
 		return;
 	ASSERT_EQ(send_str("bad!", 0), -EACCES, "dropped");
 	ASSERT_EQ(send_str("good", 0), 4, "passed");
@@ -498,26 +511,23 @@ static void check_inherited(int server, bool connects)
 static void test_inherit(int family)
 {
 	int server = socket_loopback(family, SOCK_STREAM);
-	struct sockaddr_storage addr;
-	socklen_t len = sizeof(addr);
 	struct bpf_link_info info;
 	struct bpf_link *link;
 
 	if (!ASSERT_GE(server, 0, "server"))
 		return;
 	link = try_attach(NULL, skel->progs.msg_verdict, server, BPF_F_SOCK_INHERIT);
-	if (!ASSERT_OK_PTR(link, "attach") ||
-	    !ASSERT_OK(getsockname(server, (void *)&addr, &len), "address"))
+	if (!ASSERT_OK_PTR(link, "attach"))
 		goto out;
-	sk = socket(family, SOCK_STREAM, 0);
-	if (ASSERT_OK(connect(sk, (void *)&addr, len), "connect"))
+	sk = connect_to_fd(server, 3000);
+	if (ASSERT_GE(sk, 0, "connect"))
 		check_inherited(server, false);
 	info = link_info(link);
 	ASSERT_EQ(info.sock.nr_socks, 2, "sockets");
 	/* A connection that is not accepted */
 	close_pair();
-	sk = socket(family, SOCK_STREAM, 0);
-	ASSERT_OK(connect(sk, (void *)&addr, len), "connect");
+	sk = connect_to_fd(server, 3000);
+	ASSERT_GE(sk, 0, "connect");
 	close(server);
 	server = -1;
 	info = link_info(link);
@@ -532,19 +542,16 @@ static void test_cgroup(void)
 {
 	int server = socket_loopback(AF_INET, SOCK_STREAM);
 	int cg = test__join_cgroup("/sock_link_tls");
-	struct sockaddr_storage addr;
-	socklen_t len = sizeof(addr);
 	struct bpf_link *link = NULL;
 
 	if (!ASSERT_GE(server, 0, "server") || !ASSERT_GE(cg, 0, "cgroup"))
 		goto out;
 	link = try_attach(NULL, skel->progs.msg_verdict, cg, 0);
-	if (!ASSERT_OK_PTR(link, "attach") ||
-	    !ASSERT_OK(getsockname(server, (void *)&addr, &len), "address"))
+	if (!ASSERT_OK_PTR(link, "attach"))
 		goto out;
 	ASSERT_EQ(refused(NULL, skel->progs.plain_verdict, cg), -EBUSY, "other kind");
-	sk = socket(AF_INET, SOCK_STREAM, 0);
-	if (ASSERT_OK(connect(sk, (void *)&addr, len), "connect"))
+	sk = connect_to_fd(server, 3000);
+	if (ASSERT_GE(sk, 0, "connect"))
 		check_inherited(server, true);
 out:
 	bpf_link__destroy(link);
@@ -554,21 +561,6 @@ out:
 }
 
 /* Receiving */
-
-/* A new pair, with parser and verdict attached before keys are set */
-static struct bpf_link *rec_pair(struct bpf_program *parser)
-{
-	struct bpf_link *link;
-
-	if (!plain_pair(AF_INET))
-		return NULL;
-	link = try_attach(parser, skel->progs.verdict, sk, 0);
-	if (ASSERT_OK_PTR(link, "attach") && ASSERT_OK(set_ulp(sk), "ULP") &&
-	    ASSERT_OK(set_ulp(peer), "ULP") && set_all_keys(sk) && set_all_keys(peer))
-		return link;
-	bpf_link__destroy(link);
-	return NULL;
-}
 
 static char stream[1 << 18];
 
@@ -1048,18 +1040,15 @@ out:
 static void test_inherit_recv(void)
 {
 	int server = socket_loopback(AF_INET, SOCK_STREAM);
-	struct sockaddr_storage addr;
-	socklen_t len = sizeof(addr);
 	struct bpf_link *link;
 
 	if (!ASSERT_GE(server, 0, "server"))
 		return;
 	link = try_attach(skel->progs.parser, skel->progs.verdict, server, BPF_F_SOCK_INHERIT);
-	if (!ASSERT_OK_PTR(link, "attach") ||
-	    !ASSERT_OK(getsockname(server, (void *)&addr, &len), "address"))
+	if (!ASSERT_OK_PTR(link, "attach"))
 		goto out;
-	peer = socket(AF_INET, SOCK_STREAM, 0);
-	if (!ASSERT_OK(connect(peer, (void *)&addr, len), "connect"))
+	peer = connect_to_fd(server, 3000);
+	if (!ASSERT_GE(peer, 0, "connect"))
 		goto out;
 	sk = accept(server, NULL, NULL);
 	if (!ASSERT_GE(sk, 0, "accept"))

@@ -479,22 +479,6 @@ static bool begin(struct fuzz *s)
 	return s->kind->setup(s);
 }
 
-/* recvmsg(), with the type of what was read, or 0. Returns the length or an error. */
-static int recv_typed(int fd, void *data, int n, int flags, __u8 *type)
-{
-	char buf[CMSG_SPACE(1)] = {};
-	struct iovec iov = { data, n };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = buf, .msg_controllen = sizeof(buf),
-	};
-	int ret = recvmsg(fd, &msg, flags);
-	struct cmsghdr *cmsg = ret < 0 ? NULL : CMSG_FIRSTHDR(&msg);
-
-	*type = cmsg ? *CMSG_DATA(cmsg) : 0;
-	return ret < 0 ? -errno : ret;
-}
-
 /* A control record: for an alert, with a counter */
 static void fill_control(struct rec *rec, __u8 type, __u8 nr)
 {
